@@ -1,0 +1,243 @@
+"""The words everything is said in: what happens in a world is an :class:`Episode`; training reads :class:`Transition`.
+
+All are frozen. Text is what policies read and write; scores and returns are in [0, 1] unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+SCHEMA_VERSION = 1
+"""Version of the episode format; raised whenever a field changes meaning."""
+
+NOTHING = "None"
+"""How an empty progress or an empty list of subtasks is written in a prompt (the paper's p_0 and G_1)."""
+
+EndedBy = Literal["policy", "episode", "limit", "unreadable"]
+"""Why a segment ended: the low level said so, the world ended, the action limit was hit, or its subtask was unreadable."""
+
+
+class Role(str, Enum):
+    """The three policies that share one backbone (paper, section 3: pi_h, pi_l, pi_p)."""
+
+    HIGH = "high"
+    LOW = "low"
+    PROGRESS = "progress"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more decisions, as the tokenizer counted them.
+
+    ``prompt_tokens`` includes the ``cached_tokens`` that needed no new computation.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    @property
+    def total(self) -> int:
+        """Prompt plus completion tokens."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What an agent wants said next: the role that must speak, and the whole prompt it reads."""
+
+    role: Role
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What an engine answered to an :class:`Ask`: one line of text, and the tokens it cost."""
+
+    text: str
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do in one world. ``instruction`` is empty until the world has been reset on it."""
+
+    env: str
+    name: str
+    variation: int
+    split: str
+    instruction: str = ""
+
+    @property
+    def key(self) -> str:
+        """A short unique name, such as ``boil:3``."""
+        return f"{self.name}:{self.variation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a role may read of the world at one instant.
+
+    ``text`` answers the last action; ``look`` and ``inventory`` describe the surroundings, where the world can tell.
+    """
+
+    text: str
+    look: str | None = None
+    inventory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What an agent wants done in its world. None lets an unreadable reply pass: it counts, but nothing is done."""
+
+    action: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the world answered to an :class:`Act`. ``reward`` is the change of the score, in [-1, 1]."""
+
+    observation: Observation
+    reward: float
+    terminated: bool
+    truncated: bool
+    understood: bool
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has ended, for whatever reason."""
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One low-level decision and what came of it (o_t, p_t, a_t, flag, r_t, o_(t+1), p_(t+1)).
+
+    ``next_local_progress`` is None after the last step of an episode: no progress update follows it.
+    ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
+    ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
+    ``understood`` is False for an unreadable reply and for an action the world did not understand.
+    """
+
+    observation: Observation
+    local_progress: str
+    action: str
+    subtask_done: bool
+    reward: float
+    next_observation: Observation
+    next_local_progress: str | None
+    understood: bool = True
+    terminated: bool = False
+    truncated: bool = False
+    unreadable: str | None = None
+    progress_unreadable: str | None = None
+    usages: Mapping[Role, Usage] = field(default_factory=dict[Role, Usage])
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One subtask g_k and the steps taken for it.
+
+    ``first_observation`` is o^k_0, which the high level read when it named the subtask. ``unreadable`` holds the high
+    level's reply when it could not be parsed; the segment then has no subtask and no steps.
+    """
+
+    subtask: str
+    completed_subtasks: tuple[str, ...]
+    previous_final_progress: str
+    first_observation: Observation
+    steps: tuple[Step, ...]
+    ended_by: EndedBy
+    unreadable: str | None = None
+    usage: Usage = Usage()
+
+    @property
+    def reward(self) -> float:
+        """Sum of the environment's rewards inside the subtask: the high level's reward."""
+        return sum(step.reward for step in self.steps)
+
+    @property
+    def duration(self) -> int:
+        """Number of actions the subtask took."""
+        return len(self.steps)
+
+    @property
+    def final_progress(self) -> str:
+        """The last progress text that was written inside the subtask (p^_k), or ``None`` as text."""
+        for step in reversed(self.steps):
+            if step.next_local_progress is not None:
+                return step.next_local_progress
+        return self.steps[-1].local_progress if self.steps else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Everything that happened in one world on one task: a demonstration, a collected rollout or an evaluation.
+
+    ``score`` is the world's own final score in [0, 1]; ``seed`` the seed the world and the sampling were given;
+    ``provenance`` says who acted (agent, model, expert, versions); ``error`` what broke, if something did.
+    """
+
+    id: str
+    task: Task
+    segments: tuple[Segment, ...]
+    score: float
+    success: bool
+    seed: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict[str, str])
+    error: str | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps in order, whatever their subtask."""
+        return tuple(step for segment in self.segments for step in segment.steps)
+
+    @property
+    def total_reward(self) -> float:
+        """The episode's return: the sum of the environment's rewards."""
+        return sum(step.reward for step in self.steps)
+
+    @property
+    def usages(self) -> dict[Role, Usage]:
+        """Tokens spent, by role."""
+        totals: dict[Role, Usage] = {}
+        for segment in self.segments:
+            totals[Role.HIGH] = totals.get(Role.HIGH, Usage()) + segment.usage
+            for step in segment.steps:
+                for role, usage in step.usages.items():
+                    totals[role] = totals.get(role, Usage()) + usage
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One augmented step-level transition of one role (paper, section 3.2).
+
+    ``state`` and ``next_state`` are rendered prompts; ``utterance`` is what the policy said. ``duration`` counts the
+    environment steps until ``next_state`` (more than 1 only for the high level). ``next_state`` is None only where
+    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do.
+    """
+
+    role: Role
+    state: str
+    utterance: str
+    reward: float
+    next_state: str | None
+    terminated: bool
+    duration: int
+    episode_id: str
+    task: str
