@@ -1,0 +1,247 @@
+"""The recipe: everything an experiment depends on, as one frozen tree read from YAML and ``key=value`` overrides."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
+from yaml import YAMLError
+
+from step_hrl.errors import RecipeError, did_you_mean
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class WorldConfig(Section):
+    """Which world, which of its tasks, and how many of it run at once."""
+
+    name: str
+    tasks: tuple[str, ...] | None = None
+    """Task names; None takes all the world has."""
+    action_limit: PositiveInt = 50
+    """Actions an agent may take in an episode before it is truncated."""
+    workers: PositiveInt = 2
+    """Worker processes."""
+    simulators_per_worker: PositiveInt = 16
+    """Episodes that one worker keeps open at once."""
+    step_timeout_seconds: PositiveFloat = 60.0
+    """A worker that takes longer for one reset or step is ended and its episode retried."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """What only this world knows; checked by the world itself."""
+
+
+class DemonstrationsConfig(Section):
+    """How many expert episodes are made."""
+
+    split: str = "train"
+    per_task: PositiveInt | None = None
+    """Variations of each task, spread evenly; None takes all the split has."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021) on the attention projections; the paper's values."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Fraction = 0.05
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+class TinyConfig(Section):
+    """A Llama made from scratch, with a byte-level BPE trained on the demonstrations."""
+
+    width: PositiveInt = 256
+    layers: PositiveInt = 4
+    heads: PositiveInt = 4
+    vocabulary: PositiveInt = 4096
+    context: PositiveInt = 2048
+
+
+class BackboneConfig(Section):
+    """The language model all three roles share."""
+
+    source: str = "tiny"
+    """``tiny``, a folder, a ``.gguf`` file or a hub id."""
+    tiny: TinyConfig = TinyConfig()
+    lora: LoraConfig | None = None
+    """Adapters instead of full training."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What weights are held in."""
+    prompt_format: Literal["plain", "chat"] = "plain"
+    """``chat`` wraps each prompt as a user turn of the tokenizer's chat template."""
+    trust_remote_code: bool = False
+    """Whether a hub model may run code of its own."""
+
+
+class RoleWeights(Section):
+    """How much each role's loss counts; 0 leaves a role out."""
+
+    high: Annotated[float, Field(ge=0)] = 1.0
+    low: Annotated[float, Field(ge=0)] = 1.0
+    progress: Annotated[float, Field(ge=0)] = 1.0
+
+
+class TrainingConfig(Section):
+    """What every training stage needs."""
+
+    epochs: PositiveFloat = 5.0
+    """Passes over the data; may be a fraction."""
+    learning_rate: PositiveFloat = 1e-4
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``muon`` orthogonalises the matrices' updates (Jordan et al. 2024) and keeps AdamW for the rest."""
+    muon_learning_rate: PositiveFloat = 0.01
+    """Of the matrices, under ``muon``."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_fraction: Fraction = 0.03
+    """Share of the updates in which the learning rate rises; then it falls along a cosine."""
+    max_gradient_norm: PositiveFloat = 1.0
+    tokens_per_batch: PositiveInt = 1536
+    """Padded tokens of one forward pass: batches hold samples of similar length."""
+    gradient_accumulation: PositiveInt = 1
+    max_tokens_per_sample: PositiveInt = 1024
+    """Longer samples are an error, never cut."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    processes: PositiveInt = 1
+    """Data-parallel processes on this machine."""
+    checkpoint_every: PositiveInt = 500
+    """Updates between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    log_every: PositiveInt = 20
+    """Updates between lines of metrics."""
+    held_out_fraction: Fraction = 0.02
+    """Share of the episodes kept back to measure the loss on."""
+    trackers: tuple[Literal["trackio", "tensorboard", "wandb"], ...] = ()
+    """Where metrics also go; JSON lines are always written."""
+
+
+class BehaviorCloningConfig(TrainingConfig):
+    """Stage 1: length-normalised log-likelihood of the demonstrations' utterances, per role."""
+
+    role_weights: RoleWeights = RoleWeights()
+
+
+class MaxNewTokens(Section):
+    """Longest utterance of each role, in tokens."""
+
+    high: PositiveInt = 48
+    low: PositiveInt = 32
+    progress: PositiveInt = 150
+
+
+class GenerationConfig(Section):
+    """How utterances are drawn."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_new_tokens: MaxNewTokens = MaxNewTokens()
+    batch_size: PositiveInt = 64
+    """Most asks answered in one forward pass."""
+
+
+class EvaluationConfig(Section):
+    """On what a policy is scored."""
+
+    splits: tuple[str, ...] = ("dev",)
+    per_task: PositiveInt | None = None
+    """Variations of each task, spread evenly; None takes all the split has."""
+    concurrent: PositiveInt = 32
+    """Episodes in flight at once."""
+    untrained: bool = False
+    """Whether the untrained policy is scored too, for comparison."""
+
+
+class Recipe(Section):
+    """One experiment: a world, demonstrations, a backbone, training and evaluation."""
+
+    name: str
+    seed: int = 0
+    output: str | None = None
+    """Where everything is written; None is ``runs/<name>``."""
+    world: WorldConfig
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    behavior_cloning: BehaviorCloningConfig = BehaviorCloningConfig()
+    generation: GenerationConfig = GenerationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is written."""
+        return Path(self.output) if self.output else Path("runs") / self.name
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key=value`` overrides (dotted keys, YAML values).
+
+    Raises :class:`~step_hrl.errors.RecipeError` for a missing or unreadable file, an unknown key or a bad value.
+    """
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise RecipeError(str(path), "no such recipe", did_you_mean(path.stem, known) if known else "give a YAML file")
+    for override in overrides:
+        if "=" not in override or override.startswith("="):
+            raise RecipeError(override, "not an override", "write key=value, such as seed=1")
+    try:
+        loaded = OmegaConf.load(path)
+        if not isinstance(loaded, DictConfig):
+            raise RecipeError(str(path), "not a mapping", "a recipe starts with `name:` and `world:`")
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        tree = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(str(path), f"cannot be read ({reason})", "mend the YAML") from error
+    return parse_section(Recipe, tree, str(path))
+
+
+SectionType = typing.TypeVar("SectionType", bound=Section)
+
+
+def parse_section(section: type[SectionType], tree: Any, where: str) -> SectionType:
+    """Check a tree of plain values against a section; one clear line where it does not fit."""
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{where}: {key}", *_complaint(section, first)) from error
+
+
+def _complaint(section: type[Section], error: ErrorDetails) -> tuple[str, str]:
+    if error["type"] == "extra_forbidden":
+        *parents, word = (str(part) for part in error["loc"])
+        return "unknown key", did_you_mean(word, _fields_at(section, parents))
+    if error["type"] == "missing":
+        return "missing", "add it to the recipe"
+    return f"{error['input']!r}", error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _fields_at(section: type[Section], path: Sequence[str]) -> list[str]:
+    for part in path:
+        field = section.model_fields.get(part)
+        inner = _section_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        section = inner
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return next((s for s in map(_section_in, typing.get_args(annotation)) if s), None)
+    return None
