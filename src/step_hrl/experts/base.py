@@ -1,0 +1,52 @@
+"""What an expert hands over, and the registry of experts: one a world, found by the world's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from step_hrl.envs.base import TextEnv
+from step_hrl.errors import WorldError, did_you_mean
+from step_hrl.types import Episode, Task
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One task solved by an expert, told in the words of the three roles.
+
+    ``subtask_kinds`` names the kind of each segment's subtask, in order (such as ``find``), to count what an expert
+    covers. ``raw_actions`` and ``raw_score`` (in [0, 1]) are those of the solution the expert started from, before it
+    was cleaned; where there was none, they are the episode's own.
+    """
+
+    episode: Episode
+    subtask_kinds: tuple[str, ...]
+    raw_actions: int
+    raw_score: float
+
+
+class Expert(Protocol):
+    """Shows how a task is done, subtask by subtask."""
+
+    def __call__(self, env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -> Demonstration:
+        """Solve the task in ``env``, which it resets itself, in at most ``action_limit`` actions.
+
+        Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
+        """
+        ...
+
+
+_EXPERTS = {name: f"step_hrl.experts.{name}" for name in ("alfworld", "pantry", "scienceworld")}
+
+
+def expert_for(world_name: str) -> Expert:
+    """The expert of a world: the function ``demonstrate`` of its module, which is imported only now.
+
+    Raises :class:`~step_hrl.errors.WorldError` for a world that has none.
+    """
+    if world_name not in _EXPERTS:
+        raise WorldError("experts", f"no expert for world {world_name!r}", did_you_mean(world_name, _EXPERTS))
+    demonstrate: Callable[..., Demonstration] = import_module(_EXPERTS[world_name]).demonstrate
+    return demonstrate
