@@ -1,0 +1,125 @@
+"""``pantry``: a small household in pure Python, for tests and for a first run that takes a minute.
+
+Four rooms, furniture that opens, six objects, one of them carried at a time. Nothing is left to chance: a task's
+variation fixes everything, and the seed changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from step_hrl.envs.base import Info, TextEnv, evenly
+from step_hrl.envs.pantry_home import Home, preposition
+from step_hrl.envs.pantry_houses import TASK_NAMES, VARIATIONS, Goal, fingerprint, game
+from step_hrl.errors import WorldError, did_you_mean
+from step_hrl.types import Observation, Task
+
+NOTHING_HAPPENS = "Nothing happens."
+"""The answer to an action that is unknown or impossible."""
+
+
+@dataclass(frozen=True)
+class PantryWorld:
+    """Four tasks of 100 variations each: splits ``train`` (60), ``seen`` (20) and ``unseen`` (20)."""
+
+    name: str = "pantry"
+
+    def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
+        """List a split's tasks, task by task. Raises WorldError for an unknown split or task name."""
+        if split not in VARIATIONS:
+            raise WorldError("pantry", f"no split {split!r}", did_you_mean(split, VARIATIONS))
+        for name in names or ():
+            _check_name(name)
+        return [
+            Task(self.name, name, variation, split)
+            for name in TASK_NAMES
+            if names is None or name in names
+            for variation in evenly(VARIATIONS[split], per_task)
+        ]
+
+    def provenance(self) -> dict[str, str]:
+        """The hash of every house and goal."""
+        return {"world": self.name, "pantry_layouts": fingerprint()}
+
+    def open(self) -> PantryHost:
+        """Nothing has to be started."""
+        return PantryHost()
+
+
+class PantryHost:
+    """Makes environments, which share nothing."""
+
+    def env(self) -> TextEnv:
+        """Make one more environment."""
+        return PantryEnv()
+
+    def close(self) -> None:
+        """Nothing has to be stopped."""
+
+
+class PantryEnv:
+    """One game at a time.
+
+    The score adds up what has been reached, and falls when an object leaves its place again. Rewards are multiples of
+    1/4, so they sum to the score exactly; the game ends at 1.
+    """
+
+    def __init__(self) -> None:
+        self._home: Home | None = None
+        self._task = ""
+        self._goal = Goal((), None)
+        self._score = 0.0
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        """Start a task afresh. Raises WorldError for an unknown task or variation; the seed changes nothing."""
+        _check_name(task.name)
+        if not any(task.variation in variations for variations in VARIATIONS.values()):
+            raise WorldError("pantry", f"no variation {task.variation} of {task.name}", "take one of 0-99")
+        played = game(task.name, task.variation)
+        self._home = Home(played.house, played.start)
+        self._task, self._goal, self._score = task.name, played.goal, 0.0
+        answer = f"You start in the {played.start}."
+        return _observation(self._home, answer), {"instruction": instruction(task.name, played.goal)}
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        """Act; an unknown or impossible action changes nothing. Raises WorldError before the first reset."""
+        if self._home is None:
+            raise WorldError("pantry", "a step before any reset", "call reset(task) first")
+        answer = self._home.act(action)
+        before, self._score = self._score, score(self._task, self._goal, self._home)
+        success = self._score == 1.0
+        info: Info = {"score": self._score, "success": success, "understood": answer is not None}
+        return _observation(self._home, answer or NOTHING_HAPPENS), self._score - before, success, False, info
+
+
+def instruction(task: str, goal: Goal) -> str:
+    """Say what to do, such as ``Put the apple in the fridge.``"""
+    things = " and the ".join(goal.objects)
+    if goal.place is None:
+        return f"Examine the {things} under the lamp."
+    verb = "Clean and put" if task == "clean-then-put" else "Put"
+    return f"{verb} the {things} {preposition(goal.place)} the {goal.place}."
+
+
+def score(task: str, goal: Goal, home: Home) -> float:
+    """What has been reached of a task's sub-goals, in [0, 1]."""
+    taken = sum(thing in home.taken for thing in goal.objects)
+    placed = sum(home.objects.get(thing) == goal.place for thing in goal.objects)
+    if task == "put-two":
+        return 0.25 * taken + 0.25 * placed
+    if task == "clean-then-put":
+        cleaned = goal.objects[0] in home.clean
+        return 0.25 * taken + 0.25 * cleaned + 0.5 * (cleaned and placed)
+    if task == "examine-in-light":
+        return 0.5 * taken + 0.5 * (goal.objects[0] in home.examined)
+    return 0.5 * taken + 0.5 * placed
+
+
+def _observation(home: Home, answer: str) -> Observation:
+    return Observation(answer, home.look(), home.inventory())
+
+
+def _check_name(name: str) -> None:
+    if name not in TASK_NAMES:
+        raise WorldError("pantry", f"no task {name!r}", did_you_mean(name, TASK_NAMES))

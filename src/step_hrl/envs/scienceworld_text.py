@@ -1,0 +1,119 @@
+"""ScienceWorld's texts made short without losing a fact: one line for what is seen, one for what is held."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+_UNSEEN = ("agent", "air", "")
+"""Entries every room lists and no decision depends on."""
+
+_ROOM = re.compile(r"called the ([^.\n]+)\.")
+_DOOR = re.compile(r"A door to the (.+?) \(that is (open|closed)\)")
+_ARTICLE = re.compile(r"(^|[\[,] ?)(?:an?|the) ", re.IGNORECASE)
+_REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\b[aA]n? substance called (?:an? )?", ""),
+        (r"\.? ?its (?:terminal \d|anode|cathode) is connected to: nothing\.?", ""),
+        (r"\.? ?its (terminal \d|anode|cathode) is connected to: ([^.:]+)\.?", r" \1 to \2"),
+        (r", currently reading a temperature of (-?\d+) degrees celsius", r" \1C"),
+        (r", which is (?:turned )?(on|off|open|closed)\b", r" \1"),
+        (r", which is deactivated\b", " off"),
+        (r", which is activated\b", " on"),
+        (r"\. The [^.\[\](),]+ door is (open|closed)\.?", r" \1"),
+        (r"\.? ?(?:[Oo]n|[Ii]n) the [^.:\[\]()]+? is: nothing\.?", ""),
+        (r" \(containing nothing\)", ""),
+    )
+)
+_CONTENTS = re.compile(
+    r" \(containing ([^():]*)\)|\.? ?[Oo]n the [^.:\[\]()]+? you see: ([^.:()]*)\. ?"
+    r"|\.? ?(?:[Oo]n|[Ii]n) the [^.:\[\]()]+? is: ([^.:()]*)(?:\.|$)"
+)
+"""Contents that hold no further contents; the last such are always innermost."""
+
+
+def compact_item(entry: str) -> str:
+    """One entry of a room or an inventory, with states as words and contents in square brackets.
+
+    >>> compact_item("a stove, which is turned off. On the stove is: nothing.")
+    'stove off'
+    >>> compact_item("a table. On the table is: a glass cup (containing a substance called water), a drawer.")
+    'table [glass cup [water], drawer]'
+    """
+    item = entry.strip()
+    for pattern, replacement in _REWRITES:
+        item = pattern.sub(replacement, item)
+    while innermost := list(_CONTENTS.finditer(item)):
+        match = innermost[-1]
+        contents = next(group for group in match.groups() if group is not None)
+        item = f"{item[: match.start()]} [{_grouped(contents)}]{item[match.end() :]}"
+    item = _ARTICLE.sub(r"\1", item)
+    return re.sub(r"\s+(?=[,\]])", "", re.sub(r"\s+", " ", item)).strip(" .")
+
+
+def compact_look(look: str) -> str:
+    """What is seen: room, things, doors.
+
+    >>> compact_look("This room is called the hall. In it, you see: \\n\\tthe agent\\n\\ta jug (containing nothing)\\n"
+    ...              "You also see:\\n\\tA door to the kitchen (that is closed)")
+    'hall: jug | Doors: kitchen closed'
+    """
+    room = _ROOM.search(look)
+    entries = [line.strip() for line in look.splitlines() if line.startswith("\t")]
+    doors = [match.groups() for entry in entries if (match := _DOOR.match(entry))]
+    things = [compact_item(entry) for entry in entries if not _DOOR.match(entry)]
+    seen = ", ".join(_counted([thing for thing in things if thing not in _UNSEEN])) or "nothing"
+    line = f"{room.group(1) if room else 'somewhere'}: {seen}"
+    return f"{line} | Doors: " + ", ".join(f"{room} {state}" for room, state in doors) if doors else line
+
+
+def compact_inventory(inventory: str) -> str:
+    """What is held, as a comma list.
+
+    >>> compact_inventory("In your inventory, you see:\\n\\tan orange\\n\\ta jug (containing a substance called water)")
+    'orange, jug [water]'
+    """
+    entries = [compact_item(line) for line in inventory.splitlines() if line.startswith("\t")]
+    return ", ".join(_counted(entries)) or "nothing"
+
+
+def compact_answer(answer: str) -> str:
+    """The answer to an action, on one line; a view of the whole room is left to the look.
+
+    >>> compact_answer("You move the jug\\n to the sink.")
+    'You move the jug to the sink.'
+    """
+    if _ROOM.search(answer) and answer.startswith("This "):
+        return "You look around."
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    joined = " ".join(compact_item(line) if line.startswith(("a ", "an ", "A ")) else line for line in lines)
+    return re.sub(r"\s+", " ", re.sub(r"\ba substance called ", "", joined)).strip()
+
+
+def compact_instruction(description: str) -> str:
+    """The task's text on one line, without its heading.
+
+    >>> compact_instruction("Task Description:\\nYour task is to boil water. ")
+    'Your task is to boil water.'
+    """
+    text = re.sub(r"\s+", " ", description.removeprefix("Task Description:")).strip()
+    return text.replace("a(n) ", "a ")
+
+
+def _grouped(contents: str) -> str:
+    parts = [_ARTICLE.sub("", part.strip(" .")) for part in _split(contents)]
+    return ", ".join(_counted([part for part in parts if part]))
+
+
+def _split(contents: str) -> list[str]:
+    """Split at the commas outside brackets."""
+    return re.split(r", (?![^\[]*\])", contents)
+
+
+def _counted(items: list[str]) -> list[str]:
+    counted: list[str] = []
+    for item, group in groupby(items):
+        count = len(list(group))
+        counted.append(item if count == 1 else f"{item} x{count}")
+    return counted
