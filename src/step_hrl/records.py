@@ -1,0 +1,187 @@
+"""Every dataclass of :mod:`step_hrl.types` to plain JSON values and back, exactly.
+
+A dataclass becomes an object with its fields' names; a field that is None is left out. Inside an episode's line,
+observations are written as three indices into one list of texts (see :class:`Texts`): what the world says repeats from
+step to step, and each text is then kept once, in the file and in memory.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from typing import Any, Literal, TypeVar, cast
+
+from step_hrl.errors import DataError
+from step_hrl.types import Observation
+
+Kind = TypeVar("Kind")
+Decoder = Callable[[Any, "Texts | None"], Any]
+
+_REMEDY = "write it with this version of step_hrl, or read it with the one that wrote it"
+
+
+class Texts:
+    """The distinct texts of one episode, each known by its index; an observation is three indices (None for none)."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self.all: list[str] = list(texts)
+        self._index = {text: index for index, text in enumerate(self.all)}
+        self._observations: dict[tuple[Any, Any, Any], Observation] = {}
+
+    def put(self, observation: Observation) -> list[int | None]:
+        """Keep an observation's texts and return their indices."""
+        return [self._put(part) for part in (observation.text, observation.look, observation.inventory)]
+
+    def get(self, indices: list[Any]) -> Observation:
+        """Return the observation of three indices; the same object for the same indices. Raises DataError."""
+        try:
+            text, look, inventory = indices
+            key = (text, look, inventory)
+            if key not in self._observations:
+                self._observations[key] = Observation(self.all[text], self._get(look), self._get(inventory))
+            return self._observations[key]
+        except (TypeError, ValueError, IndexError):
+            raise _mismatch("Observation", "three indices into the texts", indices) from None
+
+    def _put(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        if text not in self._index:
+            self._index[text] = len(self.all)
+            self.all.append(text)
+        return self._index[text]
+
+    def _get(self, index: int | None) -> str | None:
+        return None if index is None else self.all[index]
+
+
+def to_json(value: object, texts: Texts | None = None) -> Any:
+    """Turn a word into what :mod:`json` can write; with ``texts``, observations become indices into it."""
+    if isinstance(value, Observation) and texts is not None:
+        return texts.put(value)
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, tuple):
+        return [to_json(item, texts) for item in cast("tuple[object, ...]", value)]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item, texts) for key, item in cast("Mapping[object, object]", value).items()}
+    if is_dataclass(value):
+        parts = ((name, getattr(value, name)) for name in _names(type(value)))
+        return {name: to_json(part, texts) for name, part in parts if part is not None}
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def from_json(kind: type[Kind], value: Any, texts: Texts | None = None) -> Kind:
+    """Turn JSON values back into the word they came from.
+
+    Raises :class:`~step_hrl.errors.DataError` that names the field for a missing or unknown field or a wrong type.
+    """
+    return _decoder(kind)(value, texts)
+
+
+def _mismatch(where: str, expected: str, got: object) -> DataError:
+    shown = repr(got)
+    return DataError(where, f"expected {expected}, got {shown[:60]}", _REMEDY)
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+@cache
+def _decoder(hint: Any) -> Decoder:
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _dataclass_decoder(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _optional_decoder(next(part for part in arguments if part is not type(None)))
+    if origin is tuple:
+        return _tuple_decoder(arguments[0])
+    if origin is Literal or (isinstance(hint, type) and issubclass(hint, Enum)):
+        return _choice_decoder(arguments or tuple(cast("type[Enum]", hint)))
+    if origin is not None:
+        return _mapping_decoder(*arguments)
+    return _scalar_decoder(cast("type[Any]", hint))
+
+
+def _dataclass_decoder(kind: type[Any]) -> Decoder:
+    hints = typing.get_type_hints(kind)
+    optional = frozenset(name for name, hint in hints.items() if type(None) in typing.get_args(hint))
+    required = hints.keys() - optional
+    parts = {name: _decoder(hint) for name, hint in hints.items()}
+
+    def decode(value: Any, texts: Texts | None) -> Any:
+        if kind is Observation and texts is not None:
+            return texts.get(value)
+        if not isinstance(value, dict):
+            raise _mismatch(kind.__name__, "an object", value)
+        entries = cast("dict[str, Any]", value)
+        if not required <= entries.keys() <= hints.keys():
+            missing, unknown = sorted(required - entries.keys()), sorted(entries.keys() - hints.keys())
+            raise DataError(kind.__name__, f"missing {missing}" if missing else f"unknown {unknown}", _REMEDY)
+        arguments: dict[str, Any] = dict.fromkeys(optional)
+        for name, entry in entries.items():
+            try:
+                arguments[name] = parts[name](entry, texts)
+            except DataError as error:
+                raise DataError(f"{kind.__name__}.{name}: {error.where}", error.got, error.remedy) from None
+        return kind(**arguments)
+
+    return decode
+
+
+def _optional_decoder(hint: Any) -> Decoder:
+    inner = _decoder(hint)
+    return lambda value, texts: None if value is None else inner(value, texts)
+
+
+def _tuple_decoder(hint: Any) -> Decoder:
+    inner = _decoder(hint)
+
+    def decode(value: Any, texts: Texts | None) -> Any:
+        if not isinstance(value, list):
+            raise _mismatch("list", "a list", value)
+        return tuple(inner(item, texts) for item in cast("list[Any]", value))
+
+    return decode
+
+
+def _mapping_decoder(key_hint: Any, value_hint: Any) -> Decoder:
+    key, inner = _decoder(key_hint), _decoder(value_hint)
+
+    def decode(value: Any, texts: Texts | None) -> Any:
+        if not isinstance(value, dict):
+            raise _mismatch("object", "an object", value)
+        return {key(name, texts): inner(item, texts) for name, item in cast("dict[Any, Any]", value).items()}
+
+    return decode
+
+
+def _choice_decoder(choices: tuple[Any, ...]) -> Decoder:
+    known = {choice.value if isinstance(choice, Enum) else choice: choice for choice in choices}
+
+    def decode(value: Any, texts: Texts | None) -> Any:
+        if not isinstance(value, str) or value not in known:
+            raise _mismatch("choice", "one of " + ", ".join(known), value)
+        return known[value]
+
+    return decode
+
+
+def _scalar_decoder(hint: type[Any]) -> Decoder:
+    accepted: tuple[type, ...] = (float, int) if hint is float else (hint,)
+
+    def decode(value: Any, texts: Texts | None) -> Any:
+        if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+            raise _mismatch("value", hint.__name__, value)
+        return value
+
+    return decode

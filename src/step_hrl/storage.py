@@ -1,0 +1,317 @@
+"""Episode files: JSON lines, one episode a line, versioned, checksummed, and safe against a kill at any moment.
+
+A line reads ``{"schema_version": 1, "checksum": "8 hex digits", "texts": [...], "episode": {...}}`` (without the
+spaces); the checksum is the CRC-32 of the bytes after it. A line is ASCII, so no text inside can end it. A last line
+that a kill cut short is not an episode: readers leave it out with a warning, the next writer sets it aside.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from step_hrl.errors import DataError
+from step_hrl.records import Texts, from_json, to_json
+from step_hrl.types import SCHEMA_VERSION, Episode, Task
+
+__all__ = [
+    "EpisodeWriter",
+    "TornLineWarning",
+    "done_ids",
+    "episode_id",
+    "from_json",
+    "iterate_episodes",
+    "read_episodes",
+    "to_json",
+    "write_atomically",
+]
+
+_VERSION = re.compile(rb'\{"schema_version":(\d+),')
+_LINE = re.compile(rb'\{"schema_version":\d+,"checksum":"([0-9a-f]{8})",(.*\})\n?', re.DOTALL)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class TornLineWarning(UserWarning):
+    """The last line of an episode file was cut short by a kill; its episode counts as never played."""
+
+
+class _Line(NamedTuple):
+    offset: int
+    number: int
+    content: dict[str, Any]
+
+
+class _Torn(Exception):
+    """The last line cannot be read: where it begins, its number and what is wrong with it."""
+
+    def __init__(self, offset: int, number: int, problem: str) -> None:
+        super().__init__(problem)
+        self.offset = offset
+        self.number = number
+
+
+def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
+    """Name an episode by what was asked for, so that the same request finds the same episode after a restart.
+
+    >>> episode_id(Task("pantry", "fetch", 3, "dev"), seed=7)
+    'pantry/dev/fetch:3/seed-7/repeat-0'
+    """
+    return f"{task.env}/{task.split}/{task.key}/seed-{seed}/repeat-{repeat}"
+
+
+def encode_line(episode: Episode) -> bytes:
+    """Write an episode as one line, its end included.
+
+    Raises :class:`~step_hrl.errors.DataError` for a schema version other than this library's or a number that is not
+    finite.
+    """
+    if episode.schema_version != SCHEMA_VERSION:
+        raise DataError(
+            f"episode {episode.id}",
+            f"schema_version {episode.schema_version}",
+            f"this version of step_hrl writes {SCHEMA_VERSION}",
+        )
+    texts = Texts()
+    content = to_json(episode, texts)
+    try:
+        body = json.dumps({"texts": texts.all, "episode": content}, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise DataError(f"episode {episode.id}", str(error), "scores and rewards must be finite") from error
+    checked = body[1:].encode("ascii")
+    head = f'{{"schema_version":{SCHEMA_VERSION},"checksum":"{zlib.crc32(checked):08x}",'
+    return head.encode("ascii") + checked + b"\n"
+
+
+def read_episodes(path: Path) -> list[Episode]:
+    """Read all episodes of a file, in the order they were written.
+
+    A torn last line is left out with a :class:`TornLineWarning`. Raises :class:`~step_hrl.errors.DataError` for a
+    missing file, another schema version, or damage anywhere else.
+    """
+    return list(iterate_episodes(path))
+
+
+def iterate_episodes(path: Path) -> Iterator[Episode]:
+    """Yield the episodes of a file one by one; as :func:`read_episodes`."""
+    for line in _whole_lines(path):
+        yield _episode(path, line)
+
+
+def done_ids(path: Path) -> set[str]:
+    """The ids of the episodes a file holds; none where there is no file yet. Raises as :func:`read_episodes`."""
+    return {_id(path, line) for line in _whole_lines(path)} if path.exists() else set()
+
+
+class EpisodeWriter:
+    """Appends episodes to a file, each one on disk when :meth:`write` returns.
+
+    A context manager. ``done`` holds the ids the file already has; ``torn`` is the file to which a torn last line was
+    set aside on entering, if there was one. Entering raises :class:`~step_hrl.errors.DataError` where another writer
+    has the file open, or where the file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: set[str] = set()
+        self.torn: Path | None = None
+        self._held = ExitStack()
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> EpisodeWriter:
+        with ExitStack() as held:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(self.path.with_name(self.path.name + ".lock"), timeout=0))
+            except Timeout:
+                remedy = "wait for it to end, or write to another file"
+                raise DataError(str(self.path), "another process is writing to it", remedy) from None
+            except OSError as error:
+                raise _failed(self.path, error) from error
+            self._recover()
+            self._descriptor = self._open()
+            held.callback(os.close, self._descriptor)
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._descriptor = None
+        self._held.close()
+
+    def write(self, episode: Episode) -> None:
+        """Append an episode; when this returns, it survives a kill and a power cut.
+
+        Raises :class:`~step_hrl.errors.DataError` for an id the file already has, a value that cannot be written, a
+        full disk (the file is then as it was before), and outside the ``with`` block.
+        """
+        if self._descriptor is None:
+            raise DataError(str(self.path), "the writer is not open", "write inside `with EpisodeWriter(path) as ...`")
+        if episode.id in self.done:
+            raise DataError(str(self.path), f"episode {episode.id} is already there", "skip the ids in `done`")
+        line = encode_line(episode)
+        end = os.fstat(self._descriptor).st_size
+        try:
+            _write_all(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, end)
+            raise _failed(self.path, error) from error
+        self.done.add(episode.id)
+
+    def _recover(self) -> None:
+        if not self.path.exists():
+            return
+        try:
+            for line in _lines(self.path):
+                self.done.add(_id(self.path, line))
+        except _Torn as torn:
+            self.torn = _set_aside(self.path, torn)
+
+    def _open(self) -> int:
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise _failed(self.path, error) from error
+        _sync_folder(self.path.parent)
+        return descriptor
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file so that whoever reads it sees the old content or the new, never a part. Text is UTF-8.
+
+    Raises :class:`~step_hrl.errors.DataError` where it cannot be written; the old content is then still there.
+    """
+    raw = content.encode("utf-8") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            try:
+                _write_all(descriptor, raw)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _failed(path, error) from error
+    _sync_folder(path.parent)
+
+
+def _whole_lines(path: Path) -> Iterator[_Line]:
+    try:
+        yield from _lines(path)
+    except _Torn as torn:
+        warnings.warn(f"{path}: line {torn.number}: {torn}; left out", TornLineWarning, stacklevel=3)
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    """Yield the lines that are whole. Raises _Torn for a bad last line, DataError for any other."""
+    if not path.is_file():
+        raise DataError(str(path), "no such episode file", "collect or demonstrate first, or give another path")
+    try:
+        with path.open("rb") as stream:
+            offset = 0
+            for number, raw in enumerate(stream, start=1):
+                try:
+                    content = _content(path, number, raw)
+                except ValueError as error:
+                    if stream.peek(1):
+                        raise _damaged(path, number, str(error)) from None
+                    raise _Torn(offset, number, str(error)) from None
+                yield _Line(offset, number, content)
+                offset += len(raw)
+    except OSError as error:
+        raise DataError(str(path), error.strerror or str(error), "check the path and its permissions") from error
+
+
+def _content(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+    """The JSON of a line. Raises ValueError where it is not whole, DataError for another schema version."""
+    version = _VERSION.match(raw)
+    if not raw.endswith(b"\n"):
+        raise ValueError("cut short")
+    if version is None:
+        raise ValueError("not an episode")
+    if int(version.group(1)) != SCHEMA_VERSION:
+        got = f"schema_version {version.group(1).decode()}, but this version of step_hrl reads {SCHEMA_VERSION}"
+        raise DataError(f"{path}: line {number}", got, "install the version of step_hrl that wrote it")
+    match = _LINE.fullmatch(raw)
+    if match is None or int(match.group(1), 16) != zlib.crc32(match.group(2)):
+        raise ValueError("the checksum does not match")
+    return json.loads(raw)
+
+
+def _episode(path: Path, line: _Line) -> Episode:
+    try:
+        return from_json(Episode, line.content["episode"], Texts(line.content["texts"]))
+    except (DataError, KeyError, TypeError) as error:
+        raise _damaged(path, line.number, str(error)) from error
+
+
+def _id(path: Path, line: _Line) -> str:
+    try:
+        return str(line.content["episode"]["id"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(path, line.number, f"no episode id ({error})") from error
+
+
+def _damaged(path: Path, number: int, problem: str) -> DataError:
+    remedy = f"restore the file from a copy, or delete line {number} and run again to replay its episode"
+    return DataError(f"{path}: line {number}", problem, remedy)
+
+
+def _failed(path: Path, error: OSError) -> DataError:
+    if error.errno in _FULL:
+        return DataError(str(path), f"{error.strerror}: nothing was written", "free some space and run again")
+    return DataError(str(path), f"cannot be written: {error.strerror or error}", "check the path and its permissions")
+
+
+def _set_aside(path: Path, torn: _Torn) -> Path:
+    """Move a torn last line to its own file. A kill in between leaves it in both, and the next writer repeats this."""
+    aside = path.with_name(path.name + ".torn")
+    try:
+        with path.open("r+b") as stream, aside.open("ab") as kept:
+            stream.seek(torn.offset)
+            kept.write(stream.read().rstrip(b"\n") + b"\n")
+            kept.flush()
+            os.fsync(kept.fileno())
+            stream.truncate(torn.offset)
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise _failed(path, error) from error
+    message = f"{path}: line {torn.number}: {torn}; set aside to {aside.name}, its episode will be played again"
+    warnings.warn(message, TornLineWarning, stacklevel=4)
+    return aside
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """One write, unless the system takes only a part of it at a time."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut, on systems that can sync folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

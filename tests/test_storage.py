@@ -1,0 +1,319 @@
+"""Episodes come back from disk exactly as they were, and a kill at any moment costs at most one of them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from step_hrl import storage
+from step_hrl.errors import DataError
+from step_hrl.storage import (
+    EpisodeWriter,
+    TornLineWarning,
+    done_ids,
+    encode_line,
+    episode_id,
+    read_episodes,
+    write_atomically,
+)
+from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Usage
+
+texts = st.text(max_size=20)
+rewards = st.floats(-1, 1)
+scores = st.floats(0, 1)
+counts = st.integers(0, 10**6)
+usages = st.builds(Usage, counts, counts, counts)
+observations = st.builds(Observation, texts, st.none() | texts, st.none() | texts)
+tasks = st.builds(Task, texts, texts, counts, texts, texts)
+steps = st.builds(
+    Step,
+    observation=observations,
+    local_progress=texts,
+    action=texts,
+    subtask_done=st.booleans(),
+    reward=rewards,
+    next_observation=observations,
+    next_local_progress=st.none() | texts,
+    understood=st.booleans(),
+    terminated=st.booleans(),
+    truncated=st.booleans(),
+    unreadable=st.none() | texts,
+    progress_unreadable=st.none() | texts,
+    usages=st.dictionaries(st.sampled_from(Role), usages),
+)
+segments = st.builds(
+    Segment,
+    subtask=texts,
+    completed_subtasks=st.lists(texts, max_size=2).map(tuple),
+    previous_final_progress=texts,
+    first_observation=observations,
+    steps=st.lists(steps, max_size=3).map(tuple),
+    ended_by=st.sampled_from(["policy", "episode", "limit", "unreadable"]),
+    unreadable=st.none() | texts,
+    usage=usages,
+)
+episodes = st.builds(
+    Episode,
+    id=texts,
+    task=tasks,
+    segments=st.lists(segments, max_size=2).map(tuple),
+    score=scores,
+    success=st.booleans(),
+    seed=counts,
+    provenance=st.dictionaries(texts, texts, max_size=2),
+    error=st.none() | texts,
+)
+
+NASTY = 'a\nb\r\u2028"\\\x00\x1f\x7f\ud800 \U0001f600 é'
+
+
+def an_episode(number: int, *, steps: int = 2, look: str = NASTY) -> Episode:
+    seen = [Observation(f"text {t}", look, None if t % 2 else "") for t in range(steps + 1)]
+    taken = tuple(
+        Step(seen[t], f"p{t}", f"go {t}", False, 0.1, seen[t + 1], None, usages={Role.LOW: Usage(5, 1, 2)})
+        for t in range(steps)
+    )
+    segment = Segment("find the key", (), "None", seen[0], taken, "episode", usage=Usage(3))
+    task = Task("pantry", "fetch", number, "train", NASTY)
+    return Episode(episode_id(task, 0), task, (segment,), 0.1 + 0.2, False, provenance={"agent": "expert"})
+
+
+def write(path: Path, *numbers: int) -> None:
+    with EpisodeWriter(path) as writer:
+        for number in numbers:
+            writer.write(an_episode(number))
+
+
+@settings(max_examples=60, deadline=None)
+@given(episode=episodes)
+def test_any_episode_round_trips_exactly(tmp_path_factory: pytest.TempPathFactory, episode: Episode) -> None:
+    path = tmp_path_factory.mktemp("episodes") / "e.jsonl"
+    path.write_bytes(encode_line(episode))
+    assert read_episodes(path) == [episode]
+
+
+def test_written_episodes_are_read_in_order_with_every_character(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "e.jsonl"
+    write(path, 1, 2)
+    write(path, 3)
+    assert read_episodes(path) == [an_episode(1), an_episode(2), an_episode(3)]
+    assert done_ids(path) == {an_episode(number).id for number in (1, 2, 3)}
+    assert path.read_bytes().count(b"\n") == 3
+
+
+def test_a_repeated_text_is_kept_once_on_disk_and_in_memory(tmp_path: Path) -> None:
+    look = "a wide hall " * 20
+    line = encode_line(an_episode(1, steps=10, look=look))
+    assert line.count(look.encode()) == 1
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(line)
+    (episode,) = read_episodes(path)
+    for before, after in zip(episode.steps, episode.steps[1:], strict=False):
+        assert before.next_observation is after.observation
+
+
+def test_a_line_is_plain_json_for_other_tools() -> None:
+    record = json.loads(encode_line(an_episode(4)))
+    assert record["schema_version"] == 1
+    assert record["episode"]["task"]["variation"] == 4
+    assert record["texts"][record["episode"]["segments"][0]["steps"][1]["observation"][0]] == "text 1"
+
+
+def test_no_file_is_an_error_to_readers_and_nothing_done_to_a_resuming_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such episode file"):
+        read_episodes(tmp_path / "none.jsonl")
+    assert done_ids(tmp_path / "none.jsonl") == set()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 40, 400])
+def test_a_torn_last_line_is_left_out_by_readers_and_set_aside_by_the_next_writer(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "e.jsonl"
+    write(path, 1, 2)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    with pytest.warns(TornLineWarning, match="line 2"):
+        assert read_episodes(path) == [an_episode(1)]
+    assert path.read_bytes() == whole[:-cut], "a reader must not touch a file that may be being written"
+
+    writer = EpisodeWriter(path)
+    with pytest.warns(TornLineWarning, match="set aside"):
+        writer.__enter__()
+    assert writer.done == {an_episode(1).id}
+    assert writer.torn == tmp_path / "e.jsonl.torn"
+    writer.write(an_episode(2))
+    writer.__exit__(None, None, None)
+    second = whole.splitlines(keepends=True)[1]
+    assert (tmp_path / "e.jsonl.torn").read_bytes() == second[:-cut].rstrip(b"\n") + b"\n"
+    assert path.read_bytes() == whole
+
+
+def test_a_last_line_of_blanks_after_a_power_cut_is_torn_too(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    write(path, 1)
+    with path.open("ab") as stream:
+        stream.write(b"\x00" * 500 + b"\n")
+    with pytest.warns(TornLineWarning, match="not an episode"):
+        assert len(read_episodes(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "mend", [lambda line: line.replace(b"go 1", b"go 9"), lambda line: b"\n", lambda line: b"{}\n"]
+)
+def test_damage_elsewhere_names_file_line_and_remedy(tmp_path: Path, mend) -> None:
+    path = tmp_path / "e.jsonl"
+    write(path, 1, 2, 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + mend(lines[1]) + lines[2])
+    for read in (read_episodes, done_ids, lambda damaged: EpisodeWriter(damaged).__enter__()):
+        with pytest.raises(DataError, match=r"e\.jsonl: line 2: .*delete line 2"):
+            read(path)
+
+
+def test_a_newer_version_is_never_taken_for_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    write(path, 1)
+    with path.open("ab") as stream:
+        stream.write(b'{"schema_version":2,"anything":true}\n')
+    with pytest.raises(DataError, match=r"line 2: schema_version 2.*reads 1"):
+        read_episodes(path)
+    with pytest.raises(DataError, match="schema_version 2"), EpisodeWriter(path):
+        pass
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_a_checksummed_line_of_the_wrong_shape_names_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(encode_line(replace(an_episode(1), score="high")))
+    with pytest.raises(DataError, match=r"line 1: Episode\.score.*expected float, got 'high'"):
+        read_episodes(path)
+
+
+def test_a_score_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    with EpisodeWriter(path) as writer, pytest.raises(DataError, match="must be finite"):
+        writer.write(replace(an_episode(1), score=float("nan")))
+    assert path.read_bytes() == b""
+
+
+def test_an_episode_is_not_written_twice(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    write(path, 1)
+    with EpisodeWriter(path) as writer, pytest.raises(DataError, match="already there"):
+        writer.write(an_episode(1))
+    assert len(read_episodes(path)) == 1
+
+
+def test_a_second_writer_is_refused_until_the_first_has_closed(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    with EpisodeWriter(path) as writer:
+        with pytest.raises(DataError, match="another process is writing"), EpisodeWriter(path):
+            pass
+        code = (
+            f"from pathlib import Path; from step_hrl.storage import *; EpisodeWriter(Path({str(path)!r})).__enter__()"
+        )
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "another process is writing" in other.stderr
+        writer.write(an_episode(1))
+    write(path, 2)
+    assert len(read_episodes(path)) == 2
+
+
+def test_writing_outside_the_with_block_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not open"):
+        EpisodeWriter(tmp_path / "e.jsonl").write(an_episode(1))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from step_hrl import storage
+from test_storage import an_episode
+
+writer = storage.EpisodeWriter(Path(sys.argv[1])).__enter__()
+writer.write(an_episode(1))
+storage._write_all = lambda descriptor, content: (os.write(descriptor, content[:50]), os._exit(9))
+writer.write(an_episode(2))
+"""
+
+
+def test_work_resumes_after_a_kill_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": folders}, check=False
+    )
+    assert killed.returncode == 9
+    with pytest.warns(TornLineWarning):
+        write(path)
+    with EpisodeWriter(path) as writer:
+        for number in (1, 2, 3):
+            if an_episode(number).id not in writer.done:
+                writer.write(an_episode(number))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_episodes(path) == [an_episode(1), an_episode(2), an_episode(3)]
+
+
+def test_a_full_disk_leaves_no_half_written_line(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with EpisodeWriter(path) as writer:
+        writer.write(an_episode(1))
+        before = path.read_bytes()
+        # The system itself now takes only a part of the next line and refuses the rest.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+        try:
+            with pytest.raises(DataError, match="nothing was written; free some space") as caught:
+                writer.write(an_episode(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "\n" not in str(caught.value)
+        assert path.read_bytes() == before
+        writer.write(an_episode(2))
+    assert len(read_episodes(path)) == 2
+
+
+def test_a_failed_sync_takes_the_line_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "e.jsonl"
+    with EpisodeWriter(path) as writer:
+        monkeypatch.setattr(storage.os, "fsync", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            writer.write(an_episode(1))
+        assert path.read_bytes() == b""
+        assert writer.done == set()
+
+
+@pytest.mark.parametrize(("content", "raw"), [("é\n", "é\n".encode()), (b"\x00\xff", b"\x00\xff")])
+def test_write_atomically_replaces_the_whole_file(tmp_path: Path, content: str | bytes, raw: bytes) -> None:
+    path = tmp_path / "sub" / "summary.json"
+    write_atomically(path, "old and much longer")
+    write_atomically(path, content)
+    assert path.read_bytes() == raw
+    assert [entry.name for entry in path.parent.iterdir()] == ["summary.json"]
+
+
+def test_write_atomically_keeps_the_old_content_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, content: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "summary.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(storage.os, "write", full)
+    with pytest.raises(DataError, match=r"summary\.json: No space left on device"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
