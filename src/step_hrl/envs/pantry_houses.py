@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
@@ -107,7 +107,7 @@ def game(task: str, variation: int) -> Game:
 def fingerprint() -> str:
     """A hash of every game there is: equal hashes mean equal worlds."""
     everything = [
-        (task, variation, game(task, variation).start, vars(game(task, variation).goal), vars(game(task, variation).house))
+        (task, variation, asdict(game(task, variation)))
         for task in TASK_NAMES
         for variations in VARIATIONS.values()
         for variation in variations

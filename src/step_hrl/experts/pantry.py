@@ -1,0 +1,197 @@
+"""The expert of ``pantry``: searches the house as a person would, knowing only what it has been shown.
+
+It is three pure functions of exactly what the three roles read, so whatever it does can be learnt from the prompts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from step_hrl.envs.base import ActionLimit, Info, TextEnv
+from step_hrl.envs.pantry_home import preposition
+from step_hrl.errors import WorldError
+from step_hrl.experts.base import Demonstration
+from step_hrl.roles import high_level, local_progress, low_level
+from step_hrl.roles.low_level import Decision
+from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
+
+_LOOK = re.compile(r"You are in the (\w+)\. Here: (.*)\. Doors: (.*)\.")
+_PIECE = re.compile(r"(\w+)(?: \(([^)]*)\))?")
+_WALK = re.compile(r"You walk from the (\w+) to the (\w+)\.")
+_SEARCH = re.compile(r"Visited: ([\w, ]+)\.(?: Way back: ([\w, ]+)\.)?")
+_PUT = re.compile(r"(Put|Clean and put) the (\w+)(?: and the (\w+))? ((?:in|on) the \w+)\.")
+_EXAMINE = re.compile(r"Examine the (\w+) under the lamp\.")
+_SUBTASK = re.compile(r"(find and take|clean|put|examine) the (\w+)(?: (?:in|on|under) the (\w+))?")
+
+
+class _Room(NamedTuple):
+    name: str
+    furniture: dict[str, str]
+    doors: list[str]
+
+
+class _Search(NamedTuple):
+    visited: list[str]
+    way_back: list[str]
+
+
+def plan(instruction: str) -> tuple[str, ...]:
+    """The subtasks an instruction takes. Raises WorldError for an instruction that ``pantry`` never gives."""
+    examine = _EXAMINE.fullmatch(instruction)
+    if examine is not None:
+        return f"find and take the {examine[1]}", f"examine the {examine[1]} under the lamp"
+    put = _PUT.fullmatch(instruction)
+    if put is None:
+        raise WorldError("pantry expert", f"cannot read {instruction!r}", "give an instruction of the pantry world")
+    subtasks: list[str] = []
+    for thing in filter(None, (put[2], put[3])):
+        subtasks.append(f"find and take the {thing}")
+        if put[1] != "Put":
+            subtasks.append(f"clean the {thing} in the sink")
+        subtasks.append(f"put the {thing} {put[4]}")
+    return tuple(subtasks)
+
+
+def next_subtask(state: high_level.State) -> str:
+    """pi_h: the first subtask of the plan that is not completed; the last one where all are."""
+    subtasks = plan(state.instruction)
+    return next((subtask for subtask in subtasks if subtask not in state.completed_subtasks), subtasks[-1])
+
+
+def decide(state: low_level.State) -> Decision:
+    """pi_l: do what the subtask says where that is possible, else search on: open, walk to a new room, walk back."""
+    room = _room(state.observation)
+    subtask = _SUBTASK.fullmatch(state.subtask)
+    if subtask is None or room is None:
+        return Decision("look", False)
+    verb, thing, place = subtask.groups()
+    decision = _find(thing, room) if verb == "find and take" else _use(verb, thing, place, room)
+    return decision or _walk(state.local_progress, room)
+
+
+def update(state: local_progress.State) -> str:
+    """pi_p: the rooms visited and the way back through them; once the subtask is done, that it is."""
+    walk = _WALK.fullmatch(state.observation.text)
+    done = re.fullmatch(r"You (take|put|clean|examine) (the .*)\.", state.observation.text)
+    if done is not None:
+        return f"Done: {done[1]} {done[2]}."
+    room = _room(state.observation)
+    if room is None or (walk is None and state.local_progress != NOTHING):
+        return state.local_progress
+    search = _search(state.local_progress, walk[1] if walk else room.name)
+    if walk is None:
+        return _told(search)
+    left, entered = walk.groups()
+    if search.way_back and entered == search.way_back[-1]:
+        return _told(_Search(search.visited, search.way_back[:-1]))
+    visited = search.visited if entered in search.visited else [*search.visited, entered]
+    return _told(_Search(visited, [*search.way_back, left]))
+
+
+def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -> Demonstration:
+    """Solve a task by asking the three functions in turn, as an agent asks its policy.
+
+    Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
+    """
+    limited = ActionLimit(env, action_limit)
+    observation, info = limited.reset(task, seed=seed)
+    task = Task(task.env, task.name, task.variation, task.split, info["instruction"])
+    segments: list[Segment] = []
+    completed: tuple[str, ...] = ()
+    final_progress = NOTHING
+    over = False
+    while not over:
+        subtask = next_subtask(high_level.State(task.instruction, completed, final_progress, observation))
+        steps, ended_by, info = _pursue(limited, subtask, observation)
+        segments.append(Segment(subtask, completed, final_progress, observation, steps, ended_by))
+        completed, final_progress = (*completed, subtask), segments[-1].final_progress
+        observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
+    actions = sum(segment.duration for segment in segments)
+    episode = Episode(
+        id=f"expert-{task.env}-{task.split}-{task.key}",
+        task=task,
+        segments=tuple(segments),
+        score=info["score"],
+        success=info["success"],
+        seed=seed,
+        provenance={"agent": "expert", "expert": "pantry"},
+    )
+    kinds = tuple(segment.subtask.split(" ", 1)[0] for segment in segments)
+    return Demonstration(episode, kinds, raw_actions=actions, raw_score=episode.score)
+
+
+def _pursue(env: ActionLimit, subtask: str, observation: Observation) -> tuple[tuple[Step, ...], EndedBy, Info]:
+    steps: list[Step] = []
+    progress = NOTHING
+    while True:
+        action, subtask_done = decide(low_level.State(subtask, progress, observation))
+        after, reward, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+        updated = None if over else update(local_progress.State(subtask, progress, action, after))
+        understood = bool(info["understood"])
+        steps.append(
+            Step(
+                observation=observation,
+                local_progress=progress,
+                action=action,
+                subtask_done=subtask_done,
+                reward=reward,
+                next_observation=after,
+                next_local_progress=updated,
+                understood=understood,
+                terminated=terminated,
+                truncated=truncated,
+            )
+        )
+        if subtask_done:
+            return tuple(steps), "policy", info
+        if over:
+            return tuple(steps), "episode" if terminated else "limit", info
+        observation, progress = after, updated or progress
+
+
+def _find(thing: str, room: _Room) -> Decision | None:
+    if any(thing in content.split(", ") for content in room.furniture.values()):
+        return Decision(f"take {thing}", True)
+    closed = next((piece for piece, content in room.furniture.items() if content == "closed"), None)
+    return Decision(f"open {closed}", False) if closed else None
+
+
+def _use(verb: str, thing: str, place: str | None, room: _Room) -> Decision | None:
+    if place not in room.furniture:
+        return None
+    if verb == "clean":
+        return Decision(f"clean {thing}", True)
+    if verb == "examine":
+        lit = room.furniture[place] == "on"
+        return Decision(f"examine {thing}", True) if lit else Decision("turn on lamp", False)
+    if room.furniture[place] == "closed":
+        return Decision(f"open {place}", False)
+    return Decision(f"put {thing} {preposition(place)} {place}", True)
+
+
+def _walk(progress: str, room: _Room) -> Decision:
+    search = _search(progress, room.name)
+    unvisited = (door for door in room.doors if door not in search.visited)
+    target = next(unvisited, search.way_back[-1] if search.way_back else None)
+    return Decision(f"go to {target}" if target else "look", False)
+
+
+def _room(observation: Observation) -> _Room | None:
+    match = _LOOK.fullmatch(observation.look or "")
+    if match is None:
+        return None
+    return _Room(match[1], dict(_PIECE.findall(match[2])), match[3].split(", "))
+
+
+def _search(progress: str, start: str) -> _Search:
+    match = _SEARCH.fullmatch(progress)
+    if match is None:
+        return _Search([start], [])
+    return _Search(match[1].split(", "), match[2].split(", ") if match[2] else [])
+
+
+def _told(search: _Search) -> str:
+    way_back = f" Way back: {', '.join(search.way_back)}." if search.way_back else ""
+    return f"Visited: {', '.join(search.visited)}.{way_back}"

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from step_hrl.envs.pantry import NOTHING_HAPPENS, PantryWorld, instruction, score
+from step_hrl.envs.pantry_home import Home
+from step_hrl.envs.pantry_houses import (
+    CONTAINERS,
+    OBJECTS,
+    SURFACES,
+    TASK_NAMES,
+    VARIATIONS,
+    Goal,
+    House,
+    fingerprint,
+    game,
+)
+from step_hrl.errors import WorldError
+from step_hrl.types import Task
+
+WORLD = PantryWorld()
+TASKS = [task for split in VARIATIONS for task in WORLD.tasks(split)]
+WORDS = [*CONTAINERS, *SURFACES, *OBJECTS, "lamp", "sink", "in", "on", "from", "the", "hall", "study", "kitchen"]
+VERBS = ["go to", "open", "close", "take", "put", "clean", "turn on", "turn off", "examine", "look", "inventory"]
+
+actions = st.one_of(
+    st.text(max_size=30),
+    st.lists(st.sampled_from(VERBS + WORDS), max_size=5).map(" ".join),
+)
+
+
+def small_home() -> Home:
+    house = House(
+        rooms=("hall", "study"),
+        doors={"hall": ("study",), "study": ("hall",)},
+        furniture={"hall": ("chest", "table", "sink"), "study": ("shelf", "lamp")},
+        objects={"key": "chest", "mug": "table", "book": "shelf"},
+    )
+    return Home(house, "hall")
+
+
+def play(task: Task, said: list[str], seed: int = 0) -> list[Any]:
+    env = WORLD.open().env()
+    return [env.reset(task, seed=seed), *(env.step(action) for action in said)]
+
+
+def test_splits_have_every_task_and_share_no_variation() -> None:
+    assert {split: len(WORLD.tasks(split)) for split in VARIATIONS} == {"train": 240, "seen": 80, "unseen": 80}
+    assert len({task.key for task in TASKS}) == 400
+    assert [task.variation for task in WORLD.tasks("seen", ["put-two"], 3)] == [60, 70, 79]
+
+
+def test_seen_has_new_goals_in_known_houses_and_unseen_has_new_houses() -> None:
+    for name in TASK_NAMES:
+        games = {split: [game(name, variation) for variation in variations] for split, variations in VARIATIONS.items()}
+        train = {id(known.house): known.goal for known in games["train"]}
+        assert len(train) == 60
+        assert all(train[id(new.house)] != new.goal for new in games["seen"])
+        assert all(new.house not in [known.house for known in games["train"]] for new in games["unseen"])
+
+
+def test_the_houses_are_always_the_same() -> None:
+    assert WORLD.provenance() == {"world": "pantry", "pantry_layouts": fingerprint()}
+    assert fingerprint() == "d5c1e2409284ce22"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.key)
+def test_every_house_is_connected_and_no_goal_is_reached_at_the_start(task: Task) -> None:
+    played = game(task.name, task.variation)
+    reached, waiting = set[str](), [played.start]
+    while waiting:
+        room = waiting.pop()
+        reached.add(room)
+        waiting += [door for door in played.house.doors[room] if door not in reached]
+    assert reached == set(played.house.rooms)
+    assert score(task.name, played.goal, Home(played.house, played.start)) == 0.0
+
+
+def test_a_room_is_described_with_what_is_open_and_what_is_there() -> None:
+    home = small_home()
+    assert home.look() == "You are in the hall. Here: chest (closed), table (mug), sink. Doors: study."
+    assert home.act("Open the  chest") == "You open the chest."
+    assert home.act("take mug") == "You take the mug from the table."
+    assert home.look() == "You are in the hall. Here: chest (key), table (empty), sink. Doors: study."
+    assert home.act("clean mug") == "You clean the mug in the sink."
+    assert home.act("inventory") == "You carry mug (clean)."
+    assert home.act("close chest") == "You close the chest."
+    assert home.act("go to study") == "You walk from the hall to the study."
+    assert home.act("examine mug") == "It is too dark to examine the mug."
+    assert home.act("turn on lamp") == "You turn on the lamp."
+    assert home.act("examine mug") == "You examine the mug under the lamp."
+    assert home.act("put mug on shelf") == "You put the mug on the shelf."
+    assert home.act("look") == "You are in the study. Here: shelf (book, mug), lamp (on). Doors: hall."
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "",
+        "dance",
+        "look at mug",
+        "inventory now",
+        "go to",
+        "go to kitchen",
+        "go to hall",
+        "open table",
+        "open shelf",
+        "close chest",
+        "take key",
+        "take book",
+        "take mug from chest",
+        "takemug",
+        "put mug on table",
+        "put mug",
+        "clean mug",
+        "turn on lamp",
+        "examine mug",
+    ],
+)
+def test_what_cannot_be_done_changes_nothing(action: str) -> None:
+    home = small_home()
+    before = home.look()
+    assert home.act(action) is None
+    assert (home.look(), home.inventory()) == (before, "nothing")
+
+
+def test_only_one_object_can_be_carried() -> None:
+    home = small_home()
+    home.act("open chest")
+    home.act("take mug from table")
+    assert home.act("take key from chest") is None
+    assert home.inventory() == "mug"
+
+
+@pytest.mark.parametrize(
+    ("task", "objects", "place", "said", "scores"),
+    [
+        ("put-one", "mug", "shelf", "take mug; go to study; put mug on shelf", [0.5, 0.5, 1]),
+        ("put-one", "mug", "shelf", "go to study; take book; go to hall", [0, 0, 0]),
+        ("put-two", "mug key", "shelf", "take mug; go to study; put mug on shelf; take mug", [0.25, 0.25, 0.5, 0.25]),
+        ("clean-then-put", "mug", "chest", "open chest; take mug; put mug in chest", [0, 0.25, 0.25]),
+        ("clean-then-put", "mug", "chest", "open chest; take mug; clean mug; put mug in chest", [0, 0.25, 0.5, 1]),
+        ("examine-in-light", "book", None, "go to study; take book; examine book; turn on lamp", [0, 0.5, 0.5, 0.5]),
+        ("examine-in-light", "book", None, "go to study; turn on lamp; take book; examine book", [0, 0, 0.5, 1]),
+    ],
+)
+def test_the_score_follows_the_sub_goals(
+    task: str, objects: str, place: str | None, said: str, scores: list[float]
+) -> None:
+    goal = Goal(tuple(objects.split()), place)
+    home = small_home()
+    reached: list[float] = []
+    for action in said.split("; "):
+        assert home.act(action)
+        reached.append(score(task, goal, home))
+    assert reached == scores
+
+
+def test_instructions_say_what_to_do() -> None:
+    assert instruction("put-one", Goal(("apple",), "fridge")) == "Put the apple in the fridge."
+    assert instruction("put-two", Goal(("egg", "key"), "desk")) == "Put the egg and the key on the desk."
+    assert instruction("clean-then-put", Goal(("mug",), "bed")) == "Clean and put the mug on the bed."
+    assert instruction("examine-in-light", Goal(("book",), None)) == "Examine the book under the lamp."
+
+
+def test_unknown_actions_are_not_understood_and_say_so() -> None:
+    env = WORLD.open().env()
+    start, info = env.reset(TASKS[0])
+    assert set(info) == {"instruction"}
+    observation, reward, terminated, truncated, info = env.step("sing a song")
+    assert observation.text == NOTHING_HAPPENS
+    assert (observation.look, observation.inventory) == (start.look, start.inventory)
+    assert (reward, terminated, truncated) == (0.0, False, False)
+    assert info == {"score": 0.0, "success": False, "understood": False}
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda: WORLD.tasks("sen"), "did you mean seen?"),
+        (lambda: WORLD.tasks("train", ["put-too"]), "did you mean put-two?"),
+        (lambda: WORLD.open().env().reset(Task("pantry", "put-on", 0, "train")), "did you mean put-one?"),
+        (lambda: WORLD.open().env().reset(Task("pantry", "put-one", 100, "unseen")), "take one of 0-99"),
+        (lambda: WORLD.open().env().step("look"), "call reset"),
+    ],
+)
+def test_bad_requests_name_the_remedy(call: Any, remedy: str) -> None:
+    with pytest.raises(WorldError) as caught:
+        call()
+    assert remedy in caught.value.remedy
+
+
+def test_the_world_crosses_process_borders() -> None:
+    assert pickle.loads(pickle.dumps(WORLD)) == WORLD
+
+
+@settings(max_examples=60, deadline=None)
+@given(task=st.sampled_from(TASKS), said=st.lists(actions, max_size=25), seeds=st.tuples(st.integers(), st.integers()))
+def test_any_play_keeps_the_contract(task: Task, said: list[str], seeds: tuple[int, int]) -> None:
+    played = play(task, said, seeds[0])
+    assert played == play(task, said, seeds[1])
+    total = 0.0
+    for observation, reward, terminated, truncated, info in played[1:]:
+        total += reward
+        assert total == info["score"]
+        assert 0.0 <= info["score"] <= 1.0
+        assert terminated == info["success"] == (info["score"] == 1.0)
+        assert not truncated
+        assert observation.text
+        assert (observation.text == NOTHING_HAPPENS) == (not info["understood"])

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_hrl.envs.pantry import PantryWorld
+from step_hrl.envs.pantry_houses import VARIATIONS
+from step_hrl.errors import WorldError
+from step_hrl.experts import pantry
+from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.roles import high_level, local_progress, low_level
+from step_hrl.types import NOTHING, Observation, Segment, Step, Task
+
+WORLD = PantryWorld()
+TASKS = [task for split in VARIATIONS for task in WORLD.tasks(split)]
+
+
+def demonstrate(task: Task, action_limit: int = 40) -> Demonstration:
+    return expert_for("pantry")(WORLD.open().env(), task, action_limit=action_limit)
+
+
+@pytest.fixture(scope="module")
+def demonstrations() -> list[Demonstration]:
+    return [demonstrate(task) for task in TASKS]
+
+
+def steps_of(demonstrations: list[Demonstration]) -> list[tuple[Segment, Step]]:
+    return [(segment, step) for shown in demonstrations for segment in shown.episode.segments for step in segment.steps]
+
+
+def test_every_task_is_solved_within_its_means(demonstrations: list[Demonstration]) -> None:
+    for shown in demonstrations:
+        assert shown.episode.success
+        assert shown.episode.score == shown.episode.total_reward == shown.raw_score == 1.0
+        assert shown.raw_actions == len(shown.episode.steps) <= 25
+        assert all(step.understood for step in shown.episode.steps)
+        assert shown.episode.steps[-1].next_local_progress is None
+        assert shown.episode.task.instruction
+
+
+def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Demonstration]) -> None:
+    kinds = {shown.episode.task.name: shown.subtask_kinds for shown in demonstrations}
+    assert kinds == {
+        "put-one": ("find", "put"),
+        "clean-then-put": ("find", "clean", "put"),
+        "put-two": ("find", "put", "find", "put"),
+        "examine-in-light": ("find", "examine"),
+    }
+
+
+def test_each_segment_follows_from_the_one_before(demonstrations: list[Demonstration]) -> None:
+    for shown in demonstrations:
+        completed: tuple[str, ...] = ()
+        progress, observation = NOTHING, shown.episode.steps[0].observation
+        for segment in shown.episode.segments:
+            assert segment.ended_by == "policy"
+            assert segment.completed_subtasks == completed
+            assert segment.previous_final_progress == progress
+            assert segment.first_observation == observation == segment.steps[0].observation
+            assert [step.subtask_done for step in segment.steps] == [False] * (segment.duration - 1) + [True]
+            completed, progress = (*completed, segment.subtask), segment.final_progress
+            observation = segment.steps[-1].next_observation
+
+
+def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
+    shown = demonstrate(Task("pantry", "put-two", 2, "train"))
+    first = shown.episode.segments[0]
+    said = [(step.action, step.local_progress) for step in first.steps]
+    assert first.subtask == "find and take the towel"
+    assert said == [
+        ("go to bedroom", "None"),
+        ("go to pantry", "Visited: pantry, bedroom. Way back: pantry."),
+        ("go to hall", "Visited: pantry, bedroom."),
+        ("go to pantry", "Visited: pantry, bedroom, hall. Way back: pantry."),
+        ("go to kitchen", "Visited: pantry, bedroom, hall."),
+        ("open wardrobe", "Visited: pantry, bedroom, hall, kitchen. Way back: pantry."),
+        ("open chest", "Visited: pantry, bedroom, hall, kitchen. Way back: pantry."),
+        ("take towel", "Visited: pantry, bedroom, hall, kitchen. Way back: pantry."),
+    ]
+    assert first.final_progress == "Done: take the towel from the chest."
+
+
+def test_what_is_taken_was_in_sight_before(demonstrations: list[Demonstration]) -> None:
+    takes = [step for _, step in steps_of(demonstrations) if step.action.startswith("take ")]
+    assert len(takes) == 500
+    assert all(step.action.removeprefix("take ") in (step.observation.look or "") for step in takes)
+
+
+def test_equal_prompts_get_equal_replies(demonstrations: list[Demonstration]) -> None:
+    replies: dict[str, str] = {}
+    for segment, step in steps_of(demonstrations):
+        low = low_level.State(segment.subtask, step.local_progress, step.observation)
+        said = low_level.utterance(low_level.Decision(step.action, step.subtask_done))
+        assert replies.setdefault(low_level.render(low), said) == said
+        if step.next_local_progress is not None:
+            told = local_progress.State(segment.subtask, step.local_progress, step.action, step.next_observation)
+            assert replies.setdefault(local_progress.render(told), step.next_local_progress) == step.next_local_progress
+            assert local_progress.parse(step.next_local_progress) == step.next_local_progress
+
+
+def test_prompts_are_short(demonstrations: list[Demonstration]) -> None:
+    lengths = [
+        len(low_level.render(low_level.State(segment.subtask, step.local_progress, step.observation)).split())
+        for segment, step in steps_of(demonstrations)
+    ]
+    assert max(lengths) < 60
+
+
+def test_the_action_limit_truncates() -> None:
+    episode = demonstrate(Task("pantry", "put-two", 2, "train"), action_limit=3).episode
+    assert len(episode.steps) == 3
+    assert episode.steps[-1].truncated
+    assert not episode.steps[-1].terminated
+    assert episode.segments[-1].ended_by == "limit"
+    assert (episode.score, episode.success) == (0.0, False)
+
+
+def test_it_says_what_it_cannot_read() -> None:
+    with pytest.raises(WorldError, match="cannot read 'Bake a cake"):
+        pantry.plan("Bake a cake.")
+    with pytest.raises(WorldError, match="no task"):
+        demonstrate(Task("pantry", "bake", 0, "train"))
+
+
+def test_no_expert_for_an_unknown_world() -> None:
+    with pytest.raises(WorldError, match="did you mean pantry"):
+        expert_for("pantri")
+
+
+@given(st.text(), st.text(), st.text(), st.builds(Observation, st.text(), st.none() | st.text(), st.none() | st.text()))
+def test_it_answers_whatever_it_reads(subtask: str, progress: str, action: str, observation: Observation) -> None:
+    assert pantry.decide(low_level.State(subtask, progress, observation)) == ("look", False)
+    assert pantry.update(local_progress.State(subtask, progress, action, observation)) == progress
+
+
+def test_completed_subtasks_are_not_named_again() -> None:
+    observation = Observation("")
+    named = [
+        pantry.next_subtask(high_level.State("Clean and put the mug on the bed.", completed, NOTHING, observation))
+        for completed in [(), ("find and take the mug",), ("find and take the mug", "clean the mug in the sink")]
+    ]
+    assert named == ["find and take the mug", "clean the mug in the sink", "put the mug on the bed"]
