@@ -42,7 +42,7 @@ class Texts:
             text, look, inventory = indices
             key = (text, look, inventory)
             if key not in self._observations:
-                self._observations[key] = Observation(self.all[text], self._get(look), self._get(inventory))
+                self._observations[key] = Observation(self._text(text), self._part(look), self._part(inventory))
             return self._observations[key]
         except (TypeError, ValueError, IndexError):
             raise _mismatch("Observation", "three indices into the texts", indices) from None
@@ -55,7 +55,10 @@ class Texts:
             self.all.append(text)
         return self._index[text]
 
-    def _get(self, index: int | None) -> str | None:
+    def _text(self, index: int) -> str:
+        return self.all[index]
+
+    def _part(self, index: int | None) -> str | None:
         return None if index is None else self.all[index]
 
 
@@ -117,6 +120,8 @@ def _dataclass_decoder(kind: type[Any]) -> Decoder:
     optional = frozenset(name for name, hint in hints.items() if type(None) in typing.get_args(hint))
     required = hints.keys() - optional
     parts = {name: _decoder(hint) for name, hint in hints.items()}
+    # Most fields are plain values of just the right type; a call for each would double the time to read a file.
+    plain = {name: hint for name, hint in hints.items() if hint in (str, int, float, bool)}
 
     def decode(value: Any, texts: Texts | None) -> Any:
         if kind is Observation and texts is not None:
@@ -129,6 +134,9 @@ def _dataclass_decoder(kind: type[Any]) -> Decoder:
             raise DataError(kind.__name__, f"missing {missing}" if missing else f"unknown {unknown}", _REMEDY)
         arguments: dict[str, Any] = dict.fromkeys(optional)
         for name, entry in entries.items():
+            if type(entry) is plain.get(name):
+                arguments[name] = entry
+                continue
             try:
                 arguments[name] = parts[name](entry, texts)
             except DataError as error:
