@@ -1,0 +1,257 @@
+"""Worlds in worker processes: many episodes at once, and one that dies or hangs takes nothing else with it.
+
+Each worker is one process with one :class:`~step_hrl.envs.base.Host` (one JVM, say) and several environments in it,
+used from one thread. A worker that dies, or whose current command outlasts the time limit, is ended and replaced;
+every episode that lived in it is told so by a :class:`~step_hrl.errors.WorkerLost`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Literal
+
+from step_hrl.envs.base import ActionLimit, Info, World
+from step_hrl.errors import StepHrlError, WorkerLost, WorldError
+from step_hrl.types import Observation, Task
+
+Command = tuple[int, Literal["reset", "step"], tuple[Any, ...]]
+ResetResult = tuple[Observation, Info]
+StepResult = tuple[Observation, float, bool, bool, Info]
+
+START_SECONDS = 120.0
+"""How long a worker may take to open its world before it counts as hung."""
+_MOST_STARTS_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A lease on one environment of one worker; dead once that worker has been replaced."""
+
+    worker: int
+    generation: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a command: the environment's own return value, or the error it met.
+
+    ``blamed`` marks, of all commands lost with a worker, the one that it was at work on: the others are bystanders.
+    """
+
+    slot: Slot
+    result: ResetResult | StepResult | None = None
+    error: StepHrlError | None = None
+    blamed: bool = False
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    generation: int
+    free: list[int]
+    leased: set[int] = field(default_factory=set[int])
+    pending: list[int] = field(default_factory=list[int])
+    ready: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+
+class WorkerPool:
+    """Leases environments in worker processes. Use as a context manager; not thread-safe."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        workers: int,
+        simulators_per_worker: int,
+        action_limit: int,
+        step_timeout_seconds: float = 60.0,
+    ) -> None:
+        self._world = world
+        self._simulators = simulators_per_worker
+        self._action_limit = action_limit
+        self._timeout = step_timeout_seconds
+        self._context: SpawnContext = multiprocessing.get_context("spawn")
+        self._failed_starts = 0
+        self._lost: list[Reply] = []
+        self.restarts = 0
+        self._workers = [self._start(generation=0) for _ in range(workers)]
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def capacity(self) -> int:
+        """How many episodes can be open at once."""
+        return len(self._workers) * self._simulators
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The workers' process ids."""
+        return [worker.process.pid or 0 for worker in self._workers]
+
+    def acquire(self) -> Slot | None:
+        """Lease an environment of the worker with the fewest leases; None where all are taken."""
+        number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].leased))
+        worker = self._workers[number]
+        if not worker.free:
+            return None
+        index = worker.free.pop()
+        worker.leased.add(index)
+        return Slot(number, worker.generation, index)
+
+    def release(self, slot: Slot) -> None:
+        """Give a lease back; a lease on a worker that is no more is simply forgotten."""
+        worker = self._workers[slot.worker]
+        if worker.generation == slot.generation and slot.index in worker.leased:
+            worker.leased.remove(slot.index)
+            worker.free.append(slot.index)
+
+    def reset(self, slot: Slot, task: Task, seed: int) -> None:
+        """Ask for a reset; :meth:`poll` brings the answer."""
+        self._send(slot, "reset", (task, seed))
+
+    def step(self, slot: Slot, action: str | None) -> None:
+        """Ask for a step (None: an unreadable reply, see :class:`ActionLimit`); :meth:`poll` brings the answer."""
+        self._send(slot, "step", (action,))
+
+    def poll(self, timeout_seconds: float) -> list[Reply]:
+        """Wait until something is answered, or until the time is over; replace what died or hangs.
+
+        Raises :class:`~step_hrl.errors.WorldError` where a worker cannot open its world at all.
+        """
+        replies, self._lost = self._lost, []
+        connections = {worker.connection: number for number, worker in enumerate(self._workers)}
+        for ready in wait(list(connections), 0 if replies else timeout_seconds):
+            number = connections[ready]  # type: ignore[index]
+            replies += self._receive(number)
+        now = time.monotonic()
+        for number, worker in enumerate(self._workers):
+            limit = self._timeout if worker.ready else START_SECONDS
+            if (worker.pending or not worker.ready) and now - worker.since > limit:
+                replies += self._replace(number, f"no answer within {limit:g} s")
+        return replies
+
+    def close(self) -> None:
+        """End every worker and what it started."""
+        for worker in self._workers:
+            worker.connection.close()  # the worker sees the end of the pipe, closes its world and leaves
+        deadline = time.monotonic() + 10
+        for worker in self._workers:
+            worker.process.join(max(0.1, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def _start(self, generation: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, self._world, self._simulators, self._action_limit), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process, ours, generation, free=list(range(self._simulators)))
+
+    def _send(self, slot: Slot, method: Literal["reset", "step"], arguments: tuple[Any, ...]) -> None:
+        worker = self._workers[slot.worker]
+        if worker.generation != slot.generation:
+            self._lost.append(Reply(slot, error=_lost("its worker was replaced")))
+            return
+        if not worker.pending and worker.ready:
+            worker.since = time.monotonic()
+        worker.pending.append(slot.index)
+        try:
+            worker.connection.send((slot.index, method, arguments))
+        except OSError:
+            self._lost += self._replace(slot.worker, "died")
+
+    def _receive(self, number: int) -> list[Reply]:
+        worker = self._workers[number]
+        replies: list[Reply] = []
+        try:
+            while worker.connection.poll():
+                index, result = worker.connection.recv()
+                worker.since = time.monotonic()
+                if index is None:
+                    self._opened(worker, result)
+                    continue
+                worker.pending.remove(index)
+                slot = Slot(number, worker.generation, index)
+                error = result if isinstance(result, StepHrlError) else None
+                if isinstance(error, WorkerLost):
+                    worker.pending.insert(0, index)
+                    return replies + self._replace(number, error.got)
+                replies.append(Reply(slot, error=error) if error else Reply(slot, result))
+        except (EOFError, OSError):
+            replies += self._replace(number, "died")
+        return replies
+
+    def _opened(self, worker: _Worker, failure: StepHrlError | None) -> None:
+        if failure is not None:
+            raise failure
+        worker.ready = True
+        self._failed_starts = 0
+
+    def _replace(self, number: int, reason: str) -> list[Reply]:
+        """End a worker, start another in its place, and report every command that was under way."""
+        worker = self._workers[number]
+        worker.process.kill()
+        worker.process.join()
+        worker.connection.close()
+        self.restarts += 1
+        self._failed_starts += 0 if worker.ready else 1
+        if self._failed_starts >= _MOST_STARTS_IN_A_ROW:
+            raise WorldError(self._world.name, f"its worker cannot be started ({reason})", "run `step-hrl doctor`")
+        self._workers[number] = self._start(worker.generation + 1)
+        return [
+            Reply(Slot(number, worker.generation, index), error=_lost(reason), blamed=place == 0)
+            for place, index in enumerate(worker.pending)  # commands are answered in order
+        ]
+
+
+def _lost(reason: str) -> WorkerLost:
+    return WorkerLost("worker", reason, "the episode is retried once")
+
+
+def _work(connection: Connection, world: World, simulators: int, action_limit: int) -> None:
+    """A worker's whole life: open the world, answer commands in order, leave when the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which then closes the pipes
+    try:
+        host = world.open()
+    except StepHrlError as error:
+        connection.send((None, error))
+        return
+    try:
+        environments: Sequence[ActionLimit] = [ActionLimit(host.env(), action_limit) for _ in range(simulators)]
+        connection.send((None, None))
+        while True:
+            index, method, arguments = connection.recv()
+            connection.send((index, _answer(environments[index], method, arguments)))
+    except (EOFError, OSError):
+        pass
+    finally:
+        host.close()
+
+
+def _answer(environment: ActionLimit, method: str, arguments: tuple[Any, ...]) -> object:
+    try:
+        if method == "reset":
+            task, seed = arguments
+            return environment.reset(task, seed=seed)
+        return environment.step(*arguments)
+    except StepHrlError as error:
+        return error
+    except Exception as error:  # a world's own failure must reach the episode's record, not end the run
+        return WorkerLost("worker", f"{type(error).__name__}: {error}", "the episode is retried once")

@@ -1,0 +1,193 @@
+"""The only interaction loop: many episodes at once, their decisions answered in batches.
+
+Each episode is an agent's generator. Whatever it asks for is either said by the engine, together with all other asks
+that wait, of whatever role and episode, or done by the worker in which its world lives. An episode waits only for its
+own world and its own words: while the engine speaks, the worlds go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
+from step_hrl.engines.base import Engine
+from step_hrl.envs.pool import Reply, Slot, WorkerPool
+from step_hrl.errors import StepHrlError, WorkerLost
+from step_hrl.types import Act, Ask, Episode, Outcome, Task, Utterance
+
+ATTEMPTS = 2
+"""How often an episode is started when its worker is lost; then it is recorded as failed."""
+GATHER_SECONDS = 0.03
+"""How long asks may wait for worlds that are still busy before they are answered without them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One episode to play. ``repeat`` tells several episodes of the same task and seed apart."""
+
+    task: Task
+    seed: int = 0
+    repeat: int = 0
+
+    @property
+    def id(self) -> str:
+        """The episode's id: unique within a file."""
+        return f"{self.task.env}/{self.task.split}/{self.task.key}/seed{self.seed}.{self.repeat}"
+
+
+@dataclass
+class _Running:
+    """An episode under way."""
+
+    job: Job
+    slot: Slot
+    attempt: int
+    log: EpisodeLog
+    play: Play | None = None
+    ask: Ask | None = None
+    asked_at: float = 0.0
+    info: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def rollout(
+    jobs: Iterable[Job],
+    agent: Agent,
+    engine: Engine,
+    pool: WorkerPool,
+    *,
+    concurrent: int,
+    on_episode: Callable[[Episode], None],
+    provenance: Mapping[str, str] | None = None,
+    watcher: Watcher | None = None,
+) -> None:
+    """Play every job, at most ``concurrent`` at once; each episode is handed over as soon as it ends.
+
+    The episode that a lost worker was at work on is played once more from its start and, if it is lost again, handed
+    over with ``Episode.error``; bystanders in the same worker are started afresh. Raises
+    :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist.
+    """
+    driver = _Driver(agent, engine, pool, on_episode, dict(provenance or {}), watcher)
+    driver.run(deque((job, 1) for job in jobs), concurrent)
+
+
+class _Driver:
+    def __init__(
+        self,
+        agent: Agent,
+        engine: Engine,
+        pool: WorkerPool,
+        on_episode: Callable[[Episode], None],
+        provenance: dict[str, str],
+        watcher: Watcher | None,
+    ) -> None:
+        self._agent = agent
+        self._engine = engine
+        self._pool = pool
+        self._on_episode = on_episode
+        self._provenance = provenance
+        self._watcher = watcher
+        self._running: dict[Slot, _Running] = {}
+        self._queue: deque[tuple[Job, int]] = deque()
+
+    def run(self, queue: deque[tuple[Job, int]], concurrent: int) -> None:
+        self._queue = queue
+        while self._queue or self._running:
+            self._start_episodes(concurrent)
+            asking = [episode for episode in self._running.values() if episode.ask is not None]
+            for reply in self._pool.poll(0.0 if self._must_speak(asking) else GATHER_SECONDS if asking else 1.0):
+                self._hear(reply)
+            asking = [episode for episode in self._running.values() if episode.ask is not None]
+            if asking and self._must_speak(asking):
+                self._speak(asking)
+
+    def _start_episodes(self, concurrent: int) -> None:
+        while self._queue and len(self._running) < concurrent:
+            slot = self._pool.acquire()
+            if slot is None:
+                return
+            job, attempt = self._queue.popleft()
+            self._running[slot] = _Running(job, slot, attempt, EpisodeLog(job.task, self._watcher))
+            self._pool.reset(slot, job.task, job.seed)
+
+    def _must_speak(self, asking: list[_Running]) -> bool:
+        """Speak when no world is busy, or when the first ask has waited long enough for company."""
+        if not asking:
+            return False
+        if len(asking) == len(self._running):
+            return True
+        return time.monotonic() - min(episode.asked_at for episode in asking) >= GATHER_SECONDS
+
+    def _speak(self, asking: list[_Running]) -> None:
+        asks = [episode.ask for episode in asking if episode.ask is not None]
+        for episode, utterance in zip(asking, self._engine.generate(asks), strict=True):
+            episode.ask = None
+            self._advance(episode, utterance)
+
+    def _hear(self, reply: Reply) -> None:
+        episode = self._running.get(reply.slot)
+        if episode is None:
+            return
+        if isinstance(reply.error, WorkerLost):
+            self._lose(episode, reply.error, reply.blamed)
+        elif reply.error is not None:
+            raise reply.error
+        elif episode.play is None:
+            observation, info = reply.result[0], reply.result[1]  # type: ignore[index, misc]
+            self._begin(episode, observation, info)
+        else:
+            observation, reward, terminated, truncated, info = reply.result  # type: ignore[misc]
+            episode.info = info
+            self._advance(episode, Outcome(observation, reward, terminated, truncated, bool(info["understood"])))
+
+    def _begin(self, episode: _Running, observation: Any, info: Mapping[str, Any]) -> None:
+        task = replace(episode.job.task, instruction=str(info["instruction"]))
+        episode.log.task = task
+        episode.play = self._agent.play(task, observation, episode.log)
+        self._advance(episode, None)
+
+    def _advance(self, episode: _Running, answer: Utterance | Outcome | None) -> None:
+        """Send the generator its answer and pass on what it wants next."""
+        assert episode.play is not None, "an episode is begun before it is advanced"
+        try:
+            wanted = next(episode.play) if answer is None else episode.play.send(answer)
+        except StopIteration:
+            self._finish(episode, error=None)
+            return
+        if isinstance(wanted, Act):
+            self._pool.step(episode.slot, wanted.action)
+        else:
+            episode.ask, episode.asked_at = wanted, time.monotonic()
+
+    def _lose(self, episode: _Running, error: StepHrlError, blamed: bool) -> None:
+        """Play it once more. Bystanders of another episode's crash are not charged an attempt for it."""
+        if blamed and episode.attempt >= ATTEMPTS:
+            self._finish(episode, error=f"{error.where}: {error.got}")
+            return
+        self._forget(episode)
+        self._queue.appendleft((episode.job, episode.attempt + blamed))
+
+    def _finish(self, episode: _Running, error: str | None) -> None:
+        self._forget(episode)
+        facts = {"agent": self._agent.name, **self._provenance, "attempts": str(episode.attempt)}
+        facts |= {key: str(episode.info[key]) for key in ("actions", "ticks") if key in episode.info}
+        finished = Episode(
+            id=episode.job.id,
+            task=episode.log.task,
+            segments=episode.log.segments,
+            score=float(episode.info.get("score", 0.0)),
+            success=bool(episode.info.get("success", False)) and error is None,
+            seed=episode.job.seed,
+            provenance=facts,
+            error=error,
+        )
+        self._on_episode(finished)
+        if self._watcher:
+            self._watcher.episode_finished(finished)
+
+    def _forget(self, episode: _Running) -> None:
+        del self._running[episode.slot]
+        self._pool.release(episode.slot)

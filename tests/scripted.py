@@ -1,0 +1,89 @@
+"""A world and an engine whose every word is written down, for tests of the loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from step_hrl.envs.base import Info
+from step_hrl.types import Ask, Observation, Role, Task, Usage, Utterance
+
+
+@dataclass(frozen=True)
+class CountingWorld:
+    """A world whose score is the share of five `count` actions done; other actions are not understood.
+
+    ``die`` kills the worker's process, ``hang`` sleeps for a minute, ``raise`` fails in Python.
+    """
+
+    @property
+    def name(self) -> str:
+        return "counting"
+
+    def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
+        return [Task("counting", "count", variation, split) for variation in range(per_task or 3)]
+
+    def provenance(self) -> dict[str, str]:
+        return {"counting": "1"}
+
+    def open(self) -> CountingHost:
+        return CountingHost()
+
+
+class CountingHost:
+    def env(self) -> CountingEnv:
+        return CountingEnv()
+
+    def close(self) -> None:
+        pass
+
+
+class CountingEnv:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        self.count = 0
+        return self._see("You begin."), {"instruction": f"Count to five ({task.variation})."}
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        if action == "die":
+            os._exit(9)
+        if action == "hang":
+            time.sleep(60)
+        if action == "raise":
+            raise RuntimeError("the world broke")
+        understood = action == "count"
+        self.count += understood
+        info: Info = {"score": self.count / 5, "success": self.count == 5, "understood": understood}
+        text = f"You count to {self.count}." if understood else "Nothing happens."
+        return self._see(text), 0.2 * understood, self.count == 5, False, info
+
+    def _see(self, text: str) -> Observation:
+        return Observation(text, f"room: {self.count} marks", "chalk")
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers by a function of the ask, counts characters as tokens and keeps every batch it was given."""
+
+    answer: Callable[[Ask], str]
+    batches: list[list[Ask]] = field(default_factory=list[list[Ask]])
+
+    def generate(self, asks: Sequence[Ask]) -> list[Utterance]:
+        self.batches.append(list(asks))
+        return [Utterance(text, Usage(len(ask.prompt), 0, len(text))) for ask in asks for text in [self.answer(ask)]]
+
+    def provenance(self) -> dict[str, str]:
+        return {"engine": "scripted"}
+
+
+def count_well(ask: Ask) -> str:
+    """Subtasks of two counts each."""
+    if ask.role is Role.HIGH:
+        return "count twice"
+    if ask.role is Role.LOW:
+        return "count; True" if "Progress: counted" in ask.prompt else "count; False"
+    return "counted"

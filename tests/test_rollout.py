@@ -1,0 +1,109 @@
+"""The interaction loop with scripted replies: what is recorded, batched, retried and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.envs.pool import WorkerPool
+from step_hrl.rollout import Job, rollout
+from step_hrl.transitions import transitions
+from step_hrl.types import Ask, Episode, Role
+from tests.scripted import CountingWorld, ScriptedEngine, count_well
+
+LIMIT = 12
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(
+        CountingWorld(), workers=2, simulators_per_worker=4, action_limit=LIMIT, step_timeout_seconds=2.0
+    ) as workers:
+        yield workers
+
+
+def play(pool: WorkerPool, answer: Callable[[Ask], str], count: int = 1) -> tuple[list[Episode], ScriptedEngine]:
+    engine, episodes = ScriptedEngine(answer), list[Episode]()
+    jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=count)]
+    rollout(jobs, StepHrlAgent(), engine, pool, concurrent=8, on_episode=episodes.append)
+    return episodes, engine
+
+
+def test_an_episode_is_recorded_as_it_was_played(pool: WorkerPool) -> None:
+    [episode], _ = play(pool, count_well)
+    assert [(s.subtask, s.duration, s.ended_by) for s in episode.segments] == [
+        ("count twice", 2, "policy"),
+        ("count twice", 2, "policy"),
+        ("count twice", 1, "episode"),
+    ]
+    assert episode.task.instruction == "Count to five (0)."
+    assert (episode.score, episode.success, episode.error) == (1.0, True, None)
+    assert episode.total_reward == pytest.approx(1.0)
+    assert [step.next_local_progress for step in episode.steps] == ["counted"] * 4 + [None]
+    assert episode.provenance["actions"] == "5"
+
+
+def test_rendering_at_acting_equals_rendering_at_training(pool: WorkerPool) -> None:
+    episodes, engine = play(pool, count_well, count=3)
+    asked = sorted((ask.role.value, ask.prompt) for batch in engine.batches for ask in batch)
+    trained = sorted((t.role.value, t.state) for episode in episodes for t in transitions(episode))
+    assert asked == trained
+
+
+def test_tokens_are_summed_by_role(pool: WorkerPool) -> None:
+    [episode], engine = play(pool, count_well)
+    for role in Role:
+        asked = sum(len(ask.prompt) for batch in engine.batches for ask in batch if ask.role is role)
+        assert episode.usages[role].prompt_tokens == asked
+
+
+def test_many_episodes_share_batches_of_mixed_roles(pool: WorkerPool) -> None:
+    episodes, engine = play(pool, count_well, count=20)
+    assert {episode.task.variation for episode in episodes} == set(range(20))
+    assert max(len(batch) for batch in engine.batches) > 4
+    decisions = sum(len(batch) for batch in engine.batches)
+    assert decisions / len(engine.batches) > 2
+
+
+def test_unreadable_actions_never_reach_the_world_and_come_to_an_end(pool: WorkerPool) -> None:
+    def mumble(ask: Ask) -> str:
+        return "hm" if ask.role is Role.LOW else count_well(ask)
+
+    [episode], _ = play(pool, mumble)
+    assert len(episode.steps) == LIMIT
+    assert {(step.action, step.understood, step.unreadable) for step in episode.steps} == {("", False, "hm")}
+    assert episode.steps[-1].truncated
+    assert episode.score == 0.0
+    assert episode.segments[-1].ended_by == "limit"
+
+
+def test_an_unreadable_subtask_ends_the_episode(pool: WorkerPool) -> None:
+    [episode], _ = play(pool, lambda ask: "")
+    assert [(s.unreadable, s.steps, s.ended_by) for s in episode.segments] == [("", (), "unreadable")]
+
+
+def test_an_unreadable_progress_keeps_the_one_before(pool: WorkerPool) -> None:
+    [episode], _ = play(pool, lambda ask: "" if ask.role is Role.PROGRESS else count_well(ask))
+    assert [step.next_local_progress for step in episode.steps] == ["None"] * 4 + [None]
+    assert [step.progress_unreadable for step in episode.steps] == [""] * 4 + [None]
+
+
+@pytest.mark.parametrize(
+    ("action", "error"), [("die", "died"), ("hang", "no answer within 2 s"), ("raise", "RuntimeError: the world broke")]
+)
+def test_a_lost_worker_is_replaced_and_its_episode_retried_once(pool: WorkerPool, action: str, error: str) -> None:
+    def sabotage(ask: Ask) -> str:
+        if ask.role is Role.HIGH:
+            return "break it" if "(1)" in ask.prompt else "count twice"
+        return f"{action}; False" if "break it" in ask.prompt else count_well(ask)
+
+    episodes, _ = play(pool, sabotage, count=3)
+    by_variation = {episode.task.variation: episode for episode in episodes}
+    assert len(episodes) == 3
+    assert by_variation[1].error is not None and error in by_variation[1].error
+    assert by_variation[1].provenance["attempts"] == "2"
+    assert not by_variation[1].success
+    assert pool.restarts == 2
+    assert by_variation[0].success and by_variation[2].success  # bystanders are not charged for the crash
