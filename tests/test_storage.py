@@ -23,11 +23,25 @@ from step_hrl.storage import (
     TornLineWarning,
     done_ids,
     encode_line,
-    episode_id,
+    from_json,
     read_episodes,
+    to_json,
     write_atomically,
 )
-from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Usage
+from step_hrl.types import (
+    Act,
+    Ask,
+    Episode,
+    Observation,
+    Outcome,
+    Role,
+    Segment,
+    Step,
+    Task,
+    Transition,
+    Usage,
+    Utterance,
+)
 
 texts = st.text(max_size=20)
 rewards = st.floats(-1, 1)
@@ -86,7 +100,7 @@ def an_episode(number: int, *, steps: int = 2, look: str = NASTY) -> Episode:
     )
     segment = Segment("find the key", (), "None", seen[0], taken, "episode", usage=Usage(3))
     task = Task("pantry", "fetch", number, "train", NASTY)
-    return Episode(episode_id(task, 0), task, (segment,), 0.1 + 0.2, False, provenance={"agent": "expert"})
+    return Episode(task.key, task, (segment,), 0.1 + 0.2, False, provenance={"agent": "expert"})
 
 
 def write(path: Path, *numbers: int) -> None:
@@ -121,6 +135,44 @@ def test_a_repeated_text_is_kept_once_on_disk_and_in_memory(tmp_path: Path) -> N
     (episode,) = read_episodes(path)
     for before, after in zip(episode.steps, episode.steps[1:], strict=False):
         assert before.next_observation is after.observation
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        Task("pantry", "fetch", 1, "dev"),
+        Ask(Role.HIGH, NASTY),
+        Utterance(NASTY, Usage(1, 2, 3)),
+        Act(None),
+        Act("go north"),
+        Outcome(Observation("o", look="l"), -0.5, True, False, True),
+        an_episode(1).segments[0],
+        an_episode(1).steps[0],
+        Transition(Role.LOW, "s", "u", 1.0, None, True, 1, "e", "fetch:1"),
+        Transition(Role.HIGH, "s", "u", 1.0, "n", False, 4, "e", "fetch:1"),
+    ],
+)
+def test_every_word_round_trips_through_plain_json(word: object) -> None:
+    assert from_json(type(word), json.loads(json.dumps(to_json(word)))) == word
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"text": "t", "smell": "s"}, r"Observation: unknown \['smell'\]"),
+        ({"look": "l"}, r"Observation: missing \['text'\]"),
+        ({"text": 3}, r"Observation\.text: value: expected str, got 3"),
+        ([], "Observation: expected an object"),
+    ],
+)
+def test_json_of_the_wrong_shape_is_refused_by_name(data: object, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        from_json(Observation, data)
+
+
+def test_a_choice_that_does_not_exist_lists_the_known() -> None:
+    with pytest.raises(DataError, match=r"Ask\.role: choice: expected one of high, low, progress, got 'middle'"):
+        from_json(Ask, {"role": "middle", "prompt": ""})
 
 
 def test_a_line_is_plain_json_for_other_tools() -> None:

@@ -23,13 +23,13 @@ from filelock import FileLock, Timeout
 
 from step_hrl.errors import DataError
 from step_hrl.records import Texts, from_json, to_json
-from step_hrl.types import SCHEMA_VERSION, Episode, Task
+from step_hrl.types import SCHEMA_VERSION, Episode
 
 __all__ = [
     "EpisodeWriter",
     "TornLineWarning",
     "done_ids",
-    "episode_id",
+    "encode_line",
     "from_json",
     "iterate_episodes",
     "read_episodes",
@@ -59,15 +59,6 @@ class _Torn(Exception):
         super().__init__(problem)
         self.offset = offset
         self.number = number
-
-
-def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
-    """Name an episode by what was asked for, so that the same request finds the same episode after a restart.
-
-    >>> episode_id(Task("pantry", "fetch", 3, "dev"), seed=7)
-    'pantry/dev/fetch:3/seed-7/repeat-0'
-    """
-    return f"{task.env}/{task.split}/{task.key}/seed-{seed}/repeat-{repeat}"
 
 
 def encode_line(episode: Episode) -> bytes:

@@ -1,0 +1,244 @@
+"""Episodes to figures: scores with their uncertainty, tokens spent, and how often something went wrong.
+
+Pure but for :func:`write_summary`. Scores are in [0, 1] in the data; the table prints them in [0, 100].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from step_hrl.errors import DataError
+from step_hrl.records import to_json
+from step_hrl.storage import write_atomically
+from step_hrl.types import Episode, Role
+
+SUMMARY_VERSION = 1
+"""Version of the summary file; raised whenever a field changes meaning."""
+
+CONFIDENCE = 0.95
+_BLOCK_VALUES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95% bootstrap interval (percentiles; Efron 1979) of a mean score."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured over one group of episodes. Shares and rates are in [0, 1].
+
+    ``failure_rate`` is the share of episodes with an error; they count in ``mean_score`` with the score recorded.
+    ``mean_steps`` counts actions. ``tokens_per_step`` is prompt plus completion tokens by role, divided by all actions;
+    ``longest_prompt_tokens`` the longest prompt of a single decision. ``not_understood_share`` is taken over actions
+    (an unreadable reply is one of them), ``unreadable_share`` over the replies of all three roles.
+    """
+
+    episodes: int
+    mean_score: float
+    mean_score_interval: Interval
+    failure_rate: float
+    success_rate: float
+    mean_steps: float
+    tokens_per_step: Mapping[str, float]
+    total_tokens_per_step: float
+    longest_prompt_tokens: int
+    not_understood_share: float
+    unreadable_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of an evaluation: overall and by task name.
+
+    ``overall.mean_score`` is the mean over episodes, so that tasks count by how many episodes they have;
+    ``mean_score_over_tasks`` is the mean of the tasks' means, so that every task counts the same.
+    """
+
+    overall: Figures
+    mean_score_over_tasks: float
+    mean_score_over_tasks_interval: Interval
+    by_task: Mapping[str, Figures]
+    splits: tuple[str, ...]
+    bootstrap_seed: int
+    bootstrap_resamples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain JSON values."""
+        return to_json(self)
+
+
+def summarize(episodes: Iterable[Episode], *, seed: int, resamples: int = 2000) -> Summary:
+    """Summarize episodes, failed ones included.
+
+    ``seed`` and ``resamples`` are the bootstrap's; the same episodes give the same intervals, in whatever order they
+    come. Episodes are resampled as if independent; for the mean over tasks, within each task. Raises
+    :class:`~step_hrl.errors.DataError` where there are no episodes.
+    """
+    played = list(episodes)
+    if not played:
+        raise DataError("evaluation", "no episodes", "play at least one before summarizing")
+    groups: dict[str, list[Episode]] = {}
+    for episode in played:
+        groups.setdefault(episode.task.name, []).append(episode)
+    by_task = {name: _figures(groups[name], seed, resamples) for name in sorted(groups)}
+    task_draws = [
+        _resampled_means(groups[name], np.random.default_rng([seed, index]), resamples)
+        for index, name in enumerate(by_task)
+    ]
+    return Summary(
+        overall=_figures(played, seed, resamples),
+        mean_score_over_tasks=_ratio(sum(figures.mean_score for figures in by_task.values()), len(by_task)),
+        mean_score_over_tasks_interval=_interval(np.mean(task_draws, axis=0)),
+        by_task=by_task,
+        splits=tuple(sorted({episode.task.split for episode in played})),
+        bootstrap_seed=seed,
+        bootstrap_resamples=resamples,
+    )
+
+
+def table(summaries: Mapping[str, Summary]) -> Table:
+    """Lay summaries side by side, one column each under its name; scores and shares in [0, 100].
+
+    Below the overall rows stands each task's mean score, with how many episodes it had and how many of them failed.
+    """
+    columns = list(summaries.values())
+    shown = Table(title="Scores out of 100, with 95% bootstrap intervals", title_justify="left")
+    shown.add_column("")
+    for name in summaries:
+        shown.add_column(escape(name), justify="right")
+    for label, cell in _ROWS:
+        shown.add_row(label, *map(cell, columns), end_section=label == _ROWS[-1][0])
+    tasks = sorted({task for summary in columns for task in summary.by_task})
+    for task in tasks:
+        shown.add_row(escape(task), *(_task_cell(summary.by_task.get(task)) for summary in columns))
+    return shown
+
+
+def write_summary(path: Path, summary: Summary, provenance: Mapping[str, str]) -> None:
+    """Write a summary as JSON, with what it was measured on and with (``provenance``), in one piece.
+
+    Raises :class:`~step_hrl.errors.DataError` where it cannot be written.
+    """
+    content = {"summary_version": SUMMARY_VERSION, "provenance": dict(provenance), **summary.as_dict()}
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _figures(episodes: Sequence[Episode], seed: int, resamples: int) -> Figures:
+    steps = sum(len(episode.steps) for episode in episodes)
+    tokens = _tokens_by_role(episodes)
+    replies, unreadable = _replies(episodes)
+    return Figures(
+        episodes=len(episodes),
+        mean_score=_ratio(sum(episode.score for episode in episodes), len(episodes)),
+        mean_score_interval=_interval(_resampled_means(episodes, np.random.default_rng(seed), resamples)),
+        failure_rate=_ratio(sum(episode.error is not None for episode in episodes), len(episodes)),
+        success_rate=_ratio(sum(episode.success for episode in episodes), len(episodes)),
+        mean_steps=_ratio(steps, len(episodes)),
+        tokens_per_step={role.value: _ratio(count, steps) for role, count in tokens.items()},
+        total_tokens_per_step=_ratio(sum(tokens.values()), steps),
+        longest_prompt_tokens=max(map(_longest_prompt, episodes)),
+        not_understood_share=_ratio(sum(not step.understood for episode in episodes for step in episode.steps), steps),
+        unreadable_share=_ratio(unreadable, replies),
+    )
+
+
+def _ratio(part: float, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _tokens_by_role(episodes: Iterable[Episode]) -> dict[Role, int]:
+    totals = dict.fromkeys(Role, 0)
+    for episode in episodes:
+        for role, usage in episode.usages.items():
+            totals[role] += usage.total
+    return totals
+
+
+def _longest_prompt(episode: Episode) -> int:
+    high = (segment.usage.prompt_tokens for segment in episode.segments)
+    others = (usage.prompt_tokens for step in episode.steps for usage in step.usages.values())
+    return max([0, *high, *others])
+
+
+def _replies(episodes: Iterable[Episode]) -> tuple[int, int]:
+    """Replies in all, and those that could not be parsed. An agent without some role has no replies of that role."""
+    replies = unreadable = 0
+    for episode in episodes:
+        for segment in episode.segments:
+            bad = segment.unreadable is not None
+            replies += bad or segment.usage.total > 0
+            unreadable += bad
+        for step in episode.steps:
+            bad_of = {Role.LOW: step.unreadable is not None, Role.PROGRESS: step.progress_unreadable is not None}
+            replies += len(step.usages.keys() | {role for role, bad in bad_of.items() if bad})
+            unreadable += sum(bad_of.values())
+    return replies, unreadable
+
+
+def _resampled_means(
+    episodes: Sequence[Episode], generator: np.random.Generator, resamples: int
+) -> NDArray[np.float64]:
+    """The mean scores of ``resamples`` samples drawn with replacement: shape (resamples,)."""
+    scores = np.sort(np.array([episode.score for episode in episodes], dtype=np.float64))
+    rows = max(1, _BLOCK_VALUES // len(scores))
+    blocks = [
+        scores[generator.integers(len(scores), size=(min(rows, resamples - start), len(scores)))].mean(axis=1)
+        for start in range(0, resamples, rows)
+    ]
+    return np.concatenate(blocks)
+
+
+def _interval(means: NDArray[np.float64]) -> Interval:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _with_interval(mean: float, interval: Interval) -> str:
+    return f"{_percent(mean)} ({_percent(interval.low)} to {_percent(interval.high)})"
+
+
+def _tokens(role: Role) -> Callable[[Summary], str]:
+    return lambda summary: f"{summary.overall.tokens_per_step[role.value]:.0f}"
+
+
+_ROWS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
+    ("episodes", lambda s: str(s.overall.episodes)),
+    ("split", lambda s: escape(", ".join(s.splits))),
+    ("mean score over episodes", lambda s: _with_interval(s.overall.mean_score, s.overall.mean_score_interval)),
+    ("mean score over tasks", lambda s: _with_interval(s.mean_score_over_tasks, s.mean_score_over_tasks_interval)),
+    ("failed episodes, %", lambda s: _percent(s.overall.failure_rate)),
+    ("success rate, %", lambda s: _percent(s.overall.success_rate)),
+    ("actions an episode", lambda s: f"{s.overall.mean_steps:.1f}"),
+    ("tokens an action", lambda s: f"{s.overall.total_tokens_per_step:.0f}"),
+    ("  of the high level", _tokens(Role.HIGH)),
+    ("  of the low level", _tokens(Role.LOW)),
+    ("  of the local progress", _tokens(Role.PROGRESS)),
+    ("longest prompt, tokens", lambda s: str(s.overall.longest_prompt_tokens)),
+    ("actions not understood, %", lambda s: _percent(s.overall.not_understood_share)),
+    ("unreadable replies, %", lambda s: _percent(s.overall.unreadable_share)),
+)
+
+
+def _task_cell(figures: Figures | None) -> str:
+    if figures is None:
+        return "-"
+    failed = round(figures.failure_rate * figures.episodes)
+    return f"{_percent(figures.mean_score)} (n={figures.episodes}{f', {failed} failed' if failed else ''})"
