@@ -1,0 +1,5 @@
+"""How ScienceWorld is done: subtasks, local progress and actions by rules, without a language model."""
+
+from step_hrl.experts.scienceworld.demonstrate import demonstrate
+
+__all__ = ["demonstrate"]

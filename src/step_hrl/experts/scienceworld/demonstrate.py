@@ -1,0 +1,83 @@
+"""Demonstrations without a language model: the expert plays, and where it falls short a cleaned gold path is replayed.
+
+Whatever is kept was played in the real world: its score is the world's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from step_hrl.experts.base import Demonstration
+from step_hrl.experts.scienceworld import cleaning, high_level, low_level, segmentation, subtasks
+from step_hrl.experts.scienceworld.writer import EpisodeWriter, GoldEnv
+from step_hrl.roles.low_level import Decision
+from step_hrl.types import Task
+
+_REPEATS = 3
+"""After so many times the same subtask in a row the rules are given up."""
+
+
+def demonstrate(env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int = 0) -> Demonstration:
+    """Play a task as the expert would, within ``action_limit`` actions.
+
+    The expert's own rules go first. Where they do not reach the full score, the gold path is replayed, cleaned less
+    and less, and the best of all is kept; ties go to the rules, then to the cleanest. The episode's provenance says
+    which: ``canonical`` (the rules), ``renamed``, ``pruned`` or ``raw``. ``raw_actions`` and ``raw_score`` are the gold
+    path's where it was looked at.
+
+    Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
+    """
+    best = _played(env, task, action_limit, seed)
+    if best.episode.success:
+        return best
+    trace, raw_score = _trace(env, task, env.gold_actions(task), action_limit)
+    raw = [step.action for step in trace]
+    for path, actions in (("renamed", cleaning.rename(trace)), ("pruned", cleaning.prune(trace)), ("raw", raw)):
+        if best.episode.score >= raw_score:
+            break
+        candidate = _replayed(env, task, actions, path, action_limit, seed)
+        if candidate.episode.score > best.episode.score:
+            best = candidate
+    return replace(best, raw_actions=len(raw), raw_score=raw_score)
+
+
+def _played(env: GoldEnv, task: Task, action_limit: int, seed: int) -> Demonstration:
+    writer = EpisodeWriter(env, task, action_limit, seed)
+    while not writer.over:
+        subtask = high_level.next_subtask(
+            writer.task.instruction, writer.completed, writer.final_progress, writer.observation
+        )
+        if subtask is None or writer.completed[-_REPEATS:] == (subtask,) * _REPEATS:
+            break
+        writer.run(subtask, subtasks.read(subtask).kind, low_level.act)
+    return _finished(writer, "canonical")
+
+
+def _replayed(
+    env: GoldEnv, task: Task, actions: Sequence[str], path: str, action_limit: int, seed: int
+) -> Demonstration:
+    writer = EpisodeWriter(env, task, action_limit, seed)
+    for cut in segmentation.cut(actions):
+        if writer.over:
+            break
+        decisions = iter([Decision(actions[index], index == cut.end - 1) for index in range(cut.start, cut.end)])
+        writer.run(cut.subtask, cut.kind, lambda *_, remaining=decisions: next(remaining, None))
+    return _finished(writer, path)
+
+
+def _finished(writer: EpisodeWriter, path: str) -> Demonstration:
+    episode = writer.episode(path)
+    return Demonstration(episode, tuple(writer.kinds), len(episode.steps), episode.score)
+
+
+def _trace(env: GoldEnv, task: Task, actions: Sequence[str], limit: int) -> tuple[list[cleaning.Trace], float]:
+    observation, _ = env.reset(task)
+    trace, score = list[cleaning.Trace](), 0.0
+    for action in actions[:limit]:
+        after, reward, terminated, truncated, _ = env.step(action)
+        trace.append(cleaning.Trace(observation, action, after))
+        observation, score = after, score + reward
+        if terminated or truncated:
+            break
+    return trace, score

@@ -1,0 +1,42 @@
+"""find-living-thing, find-non-living-thing, find-plant, find-animal: focus on one, then move it to a box.
+
+Any that qualifies will do; the expert takes the first the screen lists, so that its choice can be told from the screen.
+"""
+
+from __future__ import annotations
+
+import re
+
+from step_hrl.experts.scienceworld.knowledge import FIXED, animal, is_plant
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.subtasks import say
+
+TASK = re.compile(
+    r"Your task is to find an? (?P<what>living thing|non-living thing|plant|animal)\b.*"
+    r"move it to the (?P<box>[a-z ]+?) in the (?P<room>[a-z ]+)\."
+)
+
+
+def plan(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask."""
+    taken = now.last("take", "take_plant", "focus")
+    if taken is None:
+        place = {"plant": "greenhouse", "non-living thing": task["room"]}.get(task["what"], "outside")
+        return now.go(place) or _choose(now, task["what"])
+    moved = taken.words.get("pot") or taken.words["thing"]
+    return now.go(task["room"]) or say("put", thing=moved, place=task["box"])
+
+
+def _choose(now: Situation, what: str) -> str | None:
+    if what == "plant":
+        for pot in now.scene.things:
+            for thing in pot.contents:
+                if is_plant(thing):
+                    return say("take_plant", thing=thing.name, pot=pot.name)
+        return None
+    if what == "non-living thing":
+        for thing in now.scene.things:
+            if thing.name not in FIXED and not thing.name.endswith("box"):
+                return say("focus", thing=thing.name)
+        return None
+    return next((say("take", thing=thing.name) for thing in now.scene.things if animal(thing.name)), None)

@@ -1,0 +1,34 @@
+"""The high level: the next subtask, from the instruction, the completed subtasks, the last progress and the screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from step_hrl.experts.scienceworld import find, lifespan, screen, thermometer
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.roles.text import SHOWN_SUBTASKS
+from step_hrl.types import Observation
+
+_Plan = Callable[[Situation, "re.Match[str]"], str | None]
+
+_PLANS: tuple[tuple[re.Pattern[str], _Plan], ...] = (
+    (find.TASK, find.plan),
+    (lifespan.TASK, lifespan.plan),
+    (thermometer.TASK, thermometer.plan),
+)
+
+
+def next_subtask(
+    instruction: str, completed_subtasks: tuple[str, ...], final_progress: str, observation: Observation
+) -> str | None:
+    """The subtask to name now; None where nothing is left to do or the expert does not know the task.
+
+    Reads no more than the high level's prompt shows: of long lists only the last subtasks.
+    """
+    for pattern, plan in _PLANS:
+        if match := pattern.search(instruction):
+            scene = screen.read(observation)
+            done = completed_subtasks[-SHOWN_SUBTASKS:]
+            return plan(Situation(done, final_progress, scene), match)
+    return None

@@ -1,0 +1,85 @@
+"""The local progress: a pure function of exactly what the progress policy reads.
+
+Nothing is remembered beside the text: every update re-reads the previous progress, so the texts can be learned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from step_hrl.experts.scienceworld import facts as fact
+from step_hrl.experts.scienceworld import screen
+from step_hrl.experts.scienceworld.facts import Facts
+from step_hrl.types import Observation
+
+_NOT_UNDERSTOOD = ("No known action", "Unknown action", "The reply could not be read", "I'm not sure")
+_AMBIGUOUS = "Ambiguous request"
+
+_Rule = Callable[[Facts, "re.Match[str]", str, screen.Scene], None]
+
+
+def update(subtask: str, progress: str, action: str, observation: Observation) -> str:
+    """The new progress text after ``action`` in ``subtask`` led to ``observation``. Total: never raises.
+
+    >>> update("go to the kitchen", "visited: hallway", "go to kitchen", Observation("You move to the kitchen."))
+    'visited: hallway, kitchen'
+    """
+    facts = fact.parse(progress)
+    facts.pop(fact.UNDERSTOOD_NOT, None)
+    answer = observation.text.strip()
+    if not action or answer.startswith(_NOT_UNDERSTOOD):
+        facts[fact.UNDERSTOOD_NOT] = fact.clean(action)[:80] or "no action"
+        return fact.render(facts)
+    facts.pop("asked", None)
+    if answer.startswith(_AMBIGUOUS):
+        facts["asked"] = "which one"
+        return fact.render(facts)
+    scene = screen.read(observation)
+    for pattern, rule in _RULES:
+        if match := pattern.search(f"{action} => {answer}"):
+            rule(facts, match, answer, scene)
+            break
+    return fact.render(facts)
+
+
+def _visited(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    fact.add(facts, "visited", match["room"])
+
+
+def _focused(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts["focused"] = fact.clean(match["thing"])
+
+
+def _moved(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    if match["place"] == "inventory":
+        fact.add(facts, "holding", match["named"] or match["thing"])
+    else:
+        facts["moved"] = fact.clean(f"{match['thing']} to {match['place']}")
+
+
+def _measured(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts["temperature"] = f"{match['degrees']}C"
+
+
+def _waited(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts["waited"] = str(fact.count(facts, "waited") + 1)
+
+
+def _opened(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    fact.add(facts, "opened", match["thing"])
+
+
+def _switched(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts[fact.clean(match["thing"]).replace(":", "")] = "on" if match["state"] == "activated" else "off"
+
+
+_RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = (
+    (re.compile(r"=> You move to the (?P<room>[a-z ]+)\."), _visited),
+    (re.compile(r"=> You focus on the (?P<thing>.+?)\.$"), _focused),
+    (re.compile(r"^(?:pick up (?P<named>.+?) )?.*?=> .*?You move the (?P<thing>.+?) to the (?P<place>.+?)\.$"), _moved),
+    (re.compile(r"temperature of (?P<degrees>-?\d+) degrees"), _measured),
+    (re.compile(r"=> You decide to wait"), _waited),
+    (re.compile(r"=> The (?!door)(?P<thing>[a-z ]+) is now open"), _opened),
+    (re.compile(r"=> The (?P<thing>[a-z ]+) is now (?P<state>activated|deactivated)"), _switched),
+)

@@ -1,0 +1,76 @@
+"""Any path cut into subtasks by its actions alone: for paths that the expert's own plans did not make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from step_hrl.experts.scienceworld.subtasks import OTHER
+
+
+class Cut(NamedTuple):
+    """A subtask of a path: its kind, its sentence, and the actions ``start`` to ``end`` (exclusive)."""
+
+    kind: str
+    subtask: str
+    start: int
+    end: int
+
+
+_GO = re.compile(r"(?:open door to|close door to|go to|go) (?P<thing>.+)")
+_SENTENCES: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("focus", re.compile(r"focus on (?P<thing>.+)"), "focus on the {thing}"),
+    ("get", re.compile(r"(?:pick up|take) (?P<thing>.+)"), "get the {thing}"),
+    ("put", re.compile(r"(?:move|pour) (?P<thing>.+?) (?:into|in|to) (?P<place>.+)"), "put the {thing} in the {place}"),
+    ("measure", re.compile(r"use thermometer.* on (?P<thing>.+)"), "measure the temperature of the {thing}"),
+    ("use", re.compile(r"use (?P<thing>.+?) on (?P<place>.+)"), "use the {thing} on the {place}"),
+    ("open", re.compile(r"(?P<verb>open|close) (?P<thing>.+)"), "{verb} the {thing}"),
+    ("switch", re.compile(r"(?P<verb>activate|deactivate) (?P<thing>.+)"), "{verb} the {thing}"),
+    ("connect", re.compile(r"(?:connect|disconnect) (?P<thing>.+)"), "connect the circuit"),
+    ("wait", re.compile(r"wait\d*(?P<thing>)"), "wait"),
+    ("mix", re.compile(r"mix (?P<thing>.+)"), "mix the contents of the {thing}"),
+    ("read", re.compile(r"read (?P<thing>.+)"), "read the {thing}"),
+    ("examine", re.compile(r"(?:examine|look in|look at) (?P<thing>.+)"), "examine the {thing}"),
+    ("drop", re.compile(r"(?:drop|put down) (?P<thing>.+)"), "put down the {thing}"),
+)
+
+
+def cut(actions: Sequence[str]) -> list[Cut]:
+    """Cut a path: every run of moves through doors is one subtask, and so is every run of like actions on one thing."""
+    cuts: list[Cut] = []
+    for index, action in enumerate(actions):
+        kind, subtask = _name(action)
+        last = cuts[-1] if cuts else None
+        if action.isdigit() and last is not None:  # the answer to "which one?" belongs to its question
+            cuts[-1] = last._replace(end=index + 1)
+        elif last is not None and kind == last.kind == "go" and not _left(actions[last.end - 1]):
+            cuts[-1] = last._replace(subtask=subtask, end=index + 1)
+        elif last is not None and last.kind == kind and last.subtask == subtask and kind != "go":
+            cuts[-1] = last._replace(end=index + 1)
+        else:
+            cuts.append(Cut(kind, subtask, index, index + 1))
+    return _joined(cuts)
+
+
+def _joined(cuts: list[Cut]) -> list[Cut]:
+    joined: list[Cut] = []
+    for piece in cuts:
+        if joined and joined[-1].kind == piece.kind == "go":
+            joined[-1] = piece._replace(start=joined[-1].start)
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _left(action: str) -> bool:
+    return action.startswith("go ")
+
+
+def _name(action: str) -> tuple[str, str]:
+    if match := _GO.fullmatch(action):
+        return "go", f"go to the {match['thing'].removeprefix('to ')}"
+    for kind, pattern, sentence in _SENTENCES:
+        if match := pattern.fullmatch(action):
+            return kind, sentence.format(**match.groupdict())
+    return OTHER, action

@@ -1,0 +1,55 @@
+"""The subtasks the expert names: one sentence a kind, written and read back by the same pattern."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+OTHER = "other"
+"""The kind of a subtask that follows none of the sentences."""
+
+SENTENCES: dict[str, str] = {
+    "go": "go to the {room}",
+    "take": "focus on the {thing} and pick it up",
+    "take_plant": "focus on the {thing} in {pot} and pick up the pot",
+    "focus": "focus on the {thing}",
+    "get": "get the {thing}",
+    "put": "put the {thing} in the {place}",
+    "measure": "measure the temperature of the {thing}",
+}
+"""What each kind says; the words in braces are the expert's choices, always visible on the screen or in the task."""
+
+
+class Subtask(NamedTuple):
+    """A subtask read back: its kind, and the words that fill its sentence."""
+
+    kind: str
+    words: dict[str, str]
+
+
+def say(kind: str, **words: str) -> str:
+    """The sentence of a kind.
+
+    >>> say("put", thing="chair", place="red box")
+    'put the chair in the red box'
+    """
+    return SENTENCES[kind].format(**words)
+
+
+def read(text: str) -> Subtask:
+    """Kind and words of a sentence; kind ``other`` where it is none of ours.
+
+    >>> read("focus on the dove egg and pick it up")
+    Subtask(kind='take', words={'thing': 'dove egg'})
+    """
+    for kind, pattern in _PATTERNS.items():
+        if match := pattern.fullmatch(text):
+            return Subtask(kind, match.groupdict())
+    return Subtask(OTHER, {})
+
+
+def _pattern(sentence: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+?)", re.escape(sentence)))
+
+
+_PATTERNS = {kind: _pattern(sentence) for kind, sentence in SENTENCES.items()}

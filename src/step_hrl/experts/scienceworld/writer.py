@@ -1,0 +1,106 @@
+"""Writes an episode while it is being played: segments, steps, progress, rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from step_hrl.envs.base import ActionLimit, TextEnv
+from step_hrl.experts.scienceworld import progress
+from step_hrl.roles.low_level import Decision
+from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
+
+Chooser = Callable[[str, str, Observation], Decision | None]
+"""From subtask, local progress and observation to the decision; None where there is none."""
+
+EXPERT = "scienceworld rules 1"
+"""Name and version of this expert, as provenance carries it."""
+
+_IDLE_STEPS = 30
+"""After so many steps with the same action and the same surroundings the play is given up."""
+
+
+class GoldEnv(TextEnv, Protocol):
+    """What the expert needs of the world: a TextEnv that also knows a solution of its own."""
+
+    def gold_actions(self, task: Task) -> list[str]:
+        """The world's own solution. Ends the running episode."""
+        ...
+
+
+class EpisodeWriter:
+    """One episode in the making. ``over`` once the world ended it, the limit was hit or nothing moves any more."""
+
+    def __init__(self, env: TextEnv, task: Task, action_limit: int, seed: int) -> None:
+        self._env = ActionLimit(env, action_limit)
+        self._seed = seed
+        self.observation, info = self._env.reset(task, seed=seed)
+        self.task = Task(task.env, task.name, task.variation, task.split, str(info["instruction"]))
+        self.segments: list[Segment] = []
+        self.kinds: list[str] = []
+        self.over = False
+        self._score = 0.0
+        self._success = False
+
+    @property
+    def completed(self) -> tuple[str, ...]:
+        """The subtasks completed so far."""
+        return tuple(segment.subtask for segment in self.segments)
+
+    @property
+    def final_progress(self) -> str:
+        """The last subtask's final progress."""
+        return self.segments[-1].final_progress if self.segments else NOTHING
+
+    def run(self, subtask: str, kind: str, choose: Chooser) -> None:
+        """Play one subtask to its end and keep it as a segment."""
+        first, steps, local_progress = self.observation, list[Step](), NOTHING
+        ended_by: EndedBy = "limit"
+        while not self.over:
+            decision = choose(subtask, local_progress, self.observation)
+            if decision is None:
+                self.over = True
+                break
+            step = self._step(subtask, local_progress, decision)
+            steps.append(step)
+            if decision.subtask_done:
+                ended_by = "policy"
+                break
+            if step.terminated:
+                ended_by = "episode"
+            if step.next_local_progress is not None:
+                local_progress = step.next_local_progress
+                self.over = _idle(steps)
+        if steps:
+            self.segments.append(
+                Segment(subtask, self.completed, self.final_progress, first, tuple(steps), ended_by)
+            )
+            self.kinds.append(kind)
+
+    def episode(self, path: str) -> Episode:
+        """The finished episode; ``path`` says which path was played."""
+        return Episode(
+            id=f"expert/{self.task.split}/{self.task.key}/seed-{self._seed}",
+            task=self.task,
+            segments=tuple(self.segments),
+            score=self._score,
+            success=self._success,
+            seed=self._seed,
+            provenance={"agent": "expert", "expert": EXPERT, "path": path, "subtask_kinds": ",".join(self.kinds)},
+        )
+
+    def _step(self, subtask: str, local_progress: str, decision: Decision) -> Step:
+        before = self.observation
+        self.observation, reward, terminated, truncated, info = self._env.step(decision.action)
+        self._score, self._success = float(info["score"]), bool(info["success"])
+        self.over = terminated or truncated
+        after = None if self.over else progress.update(subtask, local_progress, decision.action, self.observation)
+        return Step(
+            before, local_progress, decision.action, decision.subtask_done, reward, self.observation, after,
+            bool(info["understood"]), terminated, truncated,
+        )  # fmt: skip
+
+
+def _idle(steps: list[Step]) -> bool:
+    tail = steps[-_IDLE_STEPS:]
+    return len(tail) == _IDLE_STEPS and len({(step.action, step.next_observation) for step in tail}) == 1
