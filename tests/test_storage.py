@@ -271,10 +271,7 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(tmp_path: Path) -
     with EpisodeWriter(path) as writer:
         with pytest.raises(DataError, match="another process is writing"), EpisodeWriter(path):
             pass
-        code = (
-            f"from pathlib import Path; from step_hrl.storage import *; EpisodeWriter(Path({str(path)!r})).__enter__()"
-        )
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        other = in_another_process(f"storage.EpisodeWriter(Path({str(path)!r})).__enter__()")
         assert "another process is writing" in other.stderr
         writer.write(an_episode(1))
     write(path, 2)
@@ -286,24 +283,21 @@ def test_writing_outside_the_with_block_is_refused(tmp_path: Path) -> None:
         EpisodeWriter(tmp_path / "e.jsonl").write(an_episode(1))
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from step_hrl import storage
-from test_storage import an_episode
-
-writer = storage.EpisodeWriter(Path(sys.argv[1])).__enter__()
-writer.write(an_episode(1))
-storage._write_all = lambda descriptor, content: (os.write(descriptor, content[:50]), os._exit(9))
-writer.write(an_episode(2))
-"""
+def in_another_process(code: str) -> subprocess.CompletedProcess[str]:
+    head = "import os; from pathlib import Path; from step_hrl import storage; from test_storage import an_episode\n"
+    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": folders}
+    command = [sys.executable, "-c", head + code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_work_resumes_after_a_kill_in_the_middle_of_a_write(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
-    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(path)], env={**os.environ, "PYTHONPATH": folders}, check=False
+    killed = in_another_process(
+        f"writer = storage.EpisodeWriter(Path({str(path)!r})).__enter__()\n"
+        "writer.write(an_episode(1))\n"
+        "storage._write_all = lambda descriptor, content: (os.write(descriptor, content[:50]), os._exit(9))\n"
+        "writer.write(an_episode(2))\n"
     )
     assert killed.returncode == 9
     with pytest.warns(TornLineWarning):

@@ -52,7 +52,7 @@ class _Line(NamedTuple):
     content: dict[str, Any]
 
 
-class _Torn(Exception):
+class _TornLineError(Exception):
     """The last line cannot be read: where it begins, its number and what is wrong with it."""
 
     def __init__(self, offset: int, number: int, problem: str) -> None:
@@ -168,7 +168,7 @@ class EpisodeWriter:
         try:
             for line in _lines(self.path):
                 self.done.add(_id(self.path, line))
-        except _Torn as torn:
+        except _TornLineError as torn:
             self.torn = _set_aside(self.path, torn)
 
     def _open(self) -> int:
@@ -208,12 +208,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def _whole_lines(path: Path) -> Iterator[_Line]:
     try:
         yield from _lines(path)
-    except _Torn as torn:
+    except _TornLineError as torn:
         warnings.warn(f"{path}: line {torn.number}: {torn}; left out", TornLineWarning, stacklevel=3)
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    """Yield the lines that are whole. Raises _Torn for a bad last line, DataError for any other."""
+    """Yield the lines that are whole. Raises _TornLineError for a bad last line, DataError for any other."""
     if not path.is_file():
         raise DataError(str(path), "no such episode file", "collect or demonstrate first, or give another path")
     try:
@@ -225,7 +225,7 @@ def _lines(path: Path) -> Iterator[_Line]:
                 except ValueError as error:
                     if stream.peek(1):
                         raise _damaged(path, number, str(error)) from None
-                    raise _Torn(offset, number, str(error)) from None
+                    raise _TornLineError(offset, number, str(error)) from None
                 yield _Line(offset, number, content)
                 offset += len(raw)
     except OSError as error:
@@ -273,7 +273,7 @@ def _failed(path: Path, error: OSError) -> DataError:
     return DataError(str(path), f"cannot be written: {error.strerror or error}", "check the path and its permissions")
 
 
-def _set_aside(path: Path, torn: _Torn) -> Path:
+def _set_aside(path: Path, torn: _TornLineError) -> Path:
     """Move a torn last line to its own file. A kill in between leaves it in both, and the next writer repeats this."""
     aside = path.with_name(path.name + ".torn")
     try:
