@@ -49,6 +49,8 @@ class DemonstrationsConfig(Section):
     split: str = "train"
     per_task: PositiveInt | None = None
     """Variations of each task, spread evenly; None takes all the split has."""
+    action_limit: PositiveInt = 100
+    """Longest demonstration, in actions: some tasks need more than an agent is given."""
 
 
 class LoraConfig(Section):

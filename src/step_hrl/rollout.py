@@ -17,6 +17,7 @@ from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import StepHrlError, WorkerLost
+from step_hrl.storage import episode_id
 from step_hrl.types import Act, Ask, Episode, Outcome, Task, Utterance
 
 ATTEMPTS = 2
@@ -35,8 +36,8 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The episode's id: unique within a file."""
-        return f"{self.task.env}/{self.task.split}/{self.task.key}/seed{self.seed}.{self.repeat}"
+        """The episode's id, by which a resumed run knows what is done."""
+        return episode_id(self.task, self.seed, self.repeat)
 
 
 @dataclass
@@ -136,10 +137,9 @@ class _Driver:
         elif reply.error is not None:
             raise reply.error
         elif episode.play is None:
-            observation, info = reply.result[0], reply.result[1]  # type: ignore[index, misc]
-            self._begin(episode, observation, info)
+            self._begin(episode, *reply.result)
         else:
-            observation, reward, terminated, truncated, info = reply.result  # type: ignore[misc]
+            observation, reward, terminated, truncated, info = reply.result
             episode.info = info
             self._advance(episode, Outcome(observation, reward, terminated, truncated, bool(info["understood"])))
 

@@ -84,6 +84,11 @@ class ActionLimit:
         self._last = Observation("")
         self._info: Info = {}
 
+    @property
+    def unlimited(self) -> TextEnv:
+        """The environment as the world made it."""
+        return self._env
+
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
         """Start the task and the count afresh."""
         self._actions = 0

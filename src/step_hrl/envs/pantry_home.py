@@ -50,9 +50,9 @@ class Home:
         return None
 
     def look(self) -> str:
-        """Describe the room: ``You are in the hall. Here: chest (closed), table (key), sink. Doors: study.``"""
+        """Describe the room: ``hall: chest (closed), table (key, mug), sink. Doors: study.``"""
         here = ", ".join(self._describe(piece) for piece in self._here) or "nothing"
-        return f"You are in the {self.room}. Here: {here}. Doors: {', '.join(self._house.doors[self.room])}."
+        return f"{self.room}: {here}. Doors: {', '.join(self._house.doors[self.room])}."
 
     def inventory(self) -> str:
         """Name what is carried: ``apple``, ``apple (clean)`` or ``nothing``."""
@@ -71,7 +71,9 @@ class Home:
             return "lamp (on)" if self._lamp_on else "lamp (off)"
         if piece in CONTAINERS and piece not in self._open:
             return f"{piece} (closed)"
-        return f"{piece} ({', '.join(thing for thing, place in self.objects.items() if place == piece) or 'empty'})"
+        content = ", ".join(thing for thing, place in self.objects.items() if place == piece)
+        content = content or ("open" if piece in CONTAINERS else "")
+        return f"{piece} ({content})" if content else piece
 
     def _within_reach(self, piece: str) -> bool:
         return piece in self._here and (piece in SURFACES or piece in self._open)
@@ -80,7 +82,7 @@ class Home:
         if room not in self._house.doors[self.room]:
             return None
         left, self.room = self.room, room
-        return f"You walk from the {left} to the {room}."
+        return f"You leave the {left}."
 
     def _open_container(self, piece: str) -> str | None:
         if piece not in CONTAINERS or piece not in self._here or piece in self._open:

@@ -69,10 +69,10 @@ def house(layout: int) -> House:
     draw = random.Random(f"pantry house {layout}")
     rooms = tuple(draw.sample(_ROOMS, _ROOMS_PER_HOUSE))
     doors: dict[str, list[str]] = {room: [] for room in rooms}
-    for index, room in enumerate(rooms[1:], start=1):
-        neighbour = rooms[draw.randrange(index)]
-        doors[room].append(neighbour)
-        doors[neighbour].append(room)
+    # All rooms lie around one, so a search needs no map: walk through a new door, or else back.
+    for room in rooms[1:]:
+        doors[room].append(rooms[0])
+        doors[rooms[0]].append(room)
     containers = draw.sample(CONTAINERS, draw.choice((2, 3)))
     surfaces = draw.sample(SURFACES, _FURNITURE_PER_HOUSE - len(containers))
     places = [*containers, *surfaces]

@@ -10,20 +10,18 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from step_hrl.envs.base import ActionLimit, Info, World
+from step_hrl.envs.base import ActionLimit, World
 from step_hrl.errors import StepHrlError, WorkerLost, WorldError
-from step_hrl.types import Observation, Task
+from step_hrl.types import Task
 
-Command = tuple[int, Literal["reset", "step"], tuple[Any, ...]]
-ResetResult = tuple[Observation, Info]
-StepResult = tuple[Observation, float, bool, bool, Info]
+Method = Literal["reset", "step", "call"]
 
 START_SECONDS = 120.0
 """How long a worker may take to open its world before it counts as hung."""
@@ -41,13 +39,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a command: the environment's own return value, or the error it met.
+    """What became of a command: the environment's (or the called function's) own return value, or the error it met.
 
     ``blamed`` marks, of all commands lost with a worker, the one that it was at work on: the others are bystanders.
     """
 
     slot: Slot
-    result: ResetResult | StepResult | None = None
+    result: Any = None
     error: StepHrlError | None = None
     blamed: bool = False
 
@@ -127,6 +125,13 @@ class WorkerPool:
         """Ask for a step (None: an unreadable reply, see :class:`ActionLimit`); :meth:`poll` brings the answer."""
         self._send(slot, "step", (action,))
 
+    def call(self, slot: Slot, function: Callable[..., Any], *arguments: Any) -> None:
+        """Ask for ``function(environment, *arguments)`` in the worker, with the environment as the world made it.
+
+        The function must be importable there. :meth:`poll` brings what it returned.
+        """
+        self._send(slot, "call", (function, *arguments))
+
     def poll(self, timeout_seconds: float) -> list[Reply]:
         """Wait until something is answered, or until the time is over; replace what died or hangs.
 
@@ -164,7 +169,7 @@ class WorkerPool:
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))
 
-    def _send(self, slot: Slot, method: Literal["reset", "step"], arguments: tuple[Any, ...]) -> None:
+    def _send(self, slot: Slot, method: Method, arguments: tuple[Any, ...]) -> None:
         worker = self._workers[slot.worker]
         if worker.generation != slot.generation:
             self._lost.append(Reply(slot, error=_lost("its worker was replaced")))
@@ -245,8 +250,11 @@ def _work(connection: Connection, world: World, simulators: int, action_limit: i
         host.close()
 
 
-def _answer(environment: ActionLimit, method: str, arguments: tuple[Any, ...]) -> object:
+def _answer(environment: ActionLimit, method: Method, arguments: tuple[Any, ...]) -> object:
     try:
+        if method == "call":
+            function, *rest = arguments
+            return function(environment.unlimited, *rest)
         if method == "reset":
             task, seed = arguments
             return environment.reset(task, seed=seed)

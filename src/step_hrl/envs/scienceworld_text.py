@@ -27,10 +27,11 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _CONTENTS = re.compile(
-    r" \(containing ([^():]*)\)|\.? ?[Oo]n the [^.:\[\]()]+? you see: ([^.:()]*)\. ?"
-    r"|\.? ?(?:[Oo]n|[Ii]n) the [^.:\[\]()]+? is: ([^.:()]*)(?:\.|$)"
+    r"(?P<before>.*)(?: \((?P<held>containing [^():]*)\)"
+    r"|[Oo]n the [^.:\[\]()]+? you (?P<grown>see: [^.:()]*)\. ?"
+    r"|(?:[Oo]n|[Ii]n) the [^.:\[\]()]+? (?P<placed>is: [^.:()]*)(?:\.|$))"
 )
-"""Contents that hold no further contents; the last such are always innermost."""
+"""The last contents that hold no further contents: such are always innermost."""
 
 
 def compact_item(entry: str) -> str:
@@ -44,10 +45,10 @@ def compact_item(entry: str) -> str:
     item = entry.strip()
     for pattern, replacement in _REWRITES:
         item = pattern.sub(replacement, item)
-    while innermost := list(_CONTENTS.finditer(item)):
-        match = innermost[-1]
-        contents = next(group for group in match.groups() if group is not None)
-        item = f"{item[: match.start()]} [{_grouped(contents)}]{item[match.end() :]}"
+    while innermost := _CONTENTS.match(item):
+        contents = innermost["held"] or innermost["grown"] or innermost["placed"]
+        shown = _grouped(contents.split(" ", 1)[1])
+        item = f"{innermost['before'].rstrip(' .')} [{shown}]{item[innermost.end() :]}"
     item = _ARTICLE.sub(r"\1", item)
     return re.sub(r"\s+(?=[,\]])", "", re.sub(r"\s+", " ", item)).strip(" .")
 

@@ -1,0 +1,122 @@
+"""The command line: one line for what went wrong, exit code 2, and nothing lost."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from step_hrl.config import load_recipe
+from step_hrl.errors import StepHrlError, WorldError
+from step_hrl.storage import TornLineWarning
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
+app.add_typer(train_app, name="train")
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/pantry.yaml.", metavar="RECIPE")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
+PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
+
+
+@app.callback()
+def _describe() -> None:
+    """Train language-model agents for long tasks whose prompt never grows."""
+
+
+@app.command()
+def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
+    _pipeline(recipe, overrides).run()
+
+
+@app.command()
+def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Make the recipe's demonstrations with the world's expert, and say what they are like."""
+    _pipeline(recipe, overrides).demonstrations()
+
+
+@train_app.command()
+def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Stage 1: behaviour cloning on the recipe's demonstrations."""
+    folder = _pipeline(recipe, overrides).behavior_cloning()
+    Console().print(f"policy: {folder}", markup=False)
+
+
+@app.command("eval")
+def evaluate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    policy: PolicyOption = None,
+    split: Annotated[str | None, typer.Option(help="The split to play; by default all of the recipe's.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Score the untrained backbone instead.")] = False,
+) -> None:
+    """Play a split's tasks with a policy; write the episodes and a summary of their scores."""
+    from step_hrl.evaluation import table
+
+    pipeline = _pipeline(recipe, overrides)
+    chosen = None if untrained else policy or pipeline.policy_folder
+    splits = (split,) if split else pipeline.recipe.evaluation.splits
+    Console().print(table({name: pipeline.evaluate(name, chosen) for name in splits}))
+
+
+@app.command()
+def play(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    policy: PolicyOption = None,
+    task: Annotated[str | None, typer.Option(help="Which task, such as boil:14; by default the split's first.")] = None,
+    split: Annotated[str | None, typer.Option(help="Whose tasks; by default the recipe's first.")] = None,
+    expert: Annotated[bool, typer.Option("--expert", help="Watch the world's expert instead of a policy.")] = False,
+    episodes: Annotated[Path | None, typer.Option(help="Show an episode of this file instead of playing one.")] = None,
+) -> None:
+    """Show one episode live: its subtasks, actions and progress."""
+    from step_hrl.play import LiveView, replay
+
+    pipeline = _pipeline(recipe, overrides)
+    with LiveView(Console()) as view:
+        if episodes is not None:
+            replay(pipeline.stored_episode(episodes, task), view)
+        elif expert:
+            replay(pipeline.show(task, split), view)
+        else:
+            pipeline.watch(task, split, policy or pipeline.policy_folder, view)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and how to get it."""
+    from step_hrl.doctor import examine
+
+    raise typer.Exit(examine(Console()))
+
+
+def _pipeline(path: Path, overrides: list[str] | None):  # noqa: ANN202
+    from step_hrl.pipeline import Pipeline
+
+    return Pipeline(load_recipe(path, overrides or ()), Console())
+
+
+def main() -> None:
+    """Entry point of ``step-hrl``."""
+    warnings.showwarning = _warn
+    try:
+        app(standalone_mode=True)
+    except StepHrlError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; what is finished is kept, run the same command to go on", 130)
+
+
+def _fail(line: str, code: int) -> None:
+    Console(stderr=True).print(f"step-hrl: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, TornLineWarning):
+        Console(stderr=True).print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
