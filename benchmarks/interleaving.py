@@ -1,0 +1,70 @@
+"""Episodes a minute: 32 interleaved episodes against one at a time, same model, same tasks, in one run.
+
+    .venv/bin/python benchmarks/interleaving.py runs/quickstart/behavior_cloning/policy
+
+Plays ScienceWorld tasks with a trained policy. The two ways alternate, so that a noisy machine troubles both. Printed
+as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.config import BackboneConfig, GenerationConfig
+from step_hrl.engines.transformers import TransformersEngine
+from step_hrl.envs.pool import WorkerPool
+from step_hrl.envs.scienceworld import ScienceWorld
+from step_hrl.models import backbone
+from step_hrl.rollout import Job, rollout
+from step_hrl.types import Episode, Task
+
+TASKS = ("find-living-thing", "find-non-living-thing", "lifespan-longest-lived", "lifespan-shortest-lived")
+INTERLEAVED = 32
+ROUNDS = 2
+ALONE_EACH_ROUND = 4
+"""Episodes played one at a time in each round, one of each task."""
+
+
+def main() -> None:
+    """Measure and print."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: interleaving.py POLICY_FOLDER (train one with `make quickstart`)")
+    engine = TransformersEngine(backbone.load(BackboneConfig(source=sys.argv[1])), GenerationConfig())
+    world = ScienceWorld()
+    tasks = [task for name in zip(*(world.tasks("dev", [name], 8) for name in TASKS), strict=True) for task in name]
+    together, alone = [0, 0.0], [0, 0.0]
+    with WorkerPool(world, workers=2, simulators_per_worker=INTERLEAVED // 2, action_limit=30) as pool:
+        play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs
+        for number in range(ROUNDS):
+            part = tasks[number * ALONE_EACH_ROUND : (number + 1) * ALONE_EACH_ROUND]
+            for totals, chosen, concurrent in ((together, tasks, INTERLEAVED), (alone, part, 1)):
+                begun = time.perf_counter()
+                totals[0] += play(chosen, engine, pool, concurrent)
+                totals[1] += time.perf_counter() - begun
+    per_minute = [60 * count / seconds for count, seconds in (together, alone)]
+    figures = {
+        "policy": str(Path(sys.argv[1])),
+        "threads": torch.get_num_threads(),
+        "interleaved_actions_per_minute": round(per_minute[0], 1),
+        "one_at_a_time_actions_per_minute": round(per_minute[1], 1),
+        "ratio": round(per_minute[0] / per_minute[1], 2),
+    }
+    print(json.dumps(figures, indent=1))
+
+
+def play(tasks: list[Task], engine: TransformersEngine, pool: WorkerPool, concurrent: int) -> int:
+    """Play the tasks; return the number of actions taken."""
+    episodes: list[Episode] = []
+    jobs = [Job(task) for task in tasks]
+    rollout(jobs, StepHrlAgent(), engine, pool, concurrent=concurrent, on_episode=episodes.append)
+    return sum(len(episode.steps) for episode in episodes)
+
+
+if __name__ == "__main__":
+    main()
