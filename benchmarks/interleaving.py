@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,6 +32,20 @@ ALONE_EACH_ROUND = 4
 """Episodes played one at a time in each round, one of each task."""
 
 
+@dataclass
+class Totals:
+    """What one way of playing has done so far."""
+
+    episodes: int = 0
+    actions: int = 0
+    seconds: float = 0.0
+
+    def per_minute(self) -> dict[str, float]:
+        """Rates, rounded for reading."""
+        scale = 60 / self.seconds
+        return {"episodes": round(self.episodes * scale, 2), "actions": round(self.actions * scale, 1)}
+
+
 def main() -> None:
     """Measure and print."""
     if len(sys.argv) != 2:
@@ -38,22 +53,23 @@ def main() -> None:
     engine = TransformersEngine(backbone.load(BackboneConfig(source=sys.argv[1])), GenerationConfig())
     world = ScienceWorld()
     tasks = [task for name in zip(*(world.tasks("dev", [name], 8) for name in TASKS), strict=True) for task in name]
-    together, alone = [0, 0.0], [0, 0.0]
+    together, alone = Totals(), Totals()
     with WorkerPool(world, workers=2, simulators_per_worker=INTERLEAVED // 2, action_limit=30) as pool:
         play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs
         for number in range(ROUNDS):
             part = tasks[number * ALONE_EACH_ROUND : (number + 1) * ALONE_EACH_ROUND]
             for totals, chosen, concurrent in ((together, tasks, INTERLEAVED), (alone, part, 1)):
                 begun = time.perf_counter()
-                totals[0] += play(chosen, engine, pool, concurrent)
-                totals[1] += time.perf_counter() - begun
-    per_minute = [60 * count / seconds for count, seconds in (together, alone)]
+                totals.actions += play(chosen, engine, pool, concurrent)
+                totals.seconds += time.perf_counter() - begun
+                totals.episodes += len(chosen)
     figures = {
         "policy": str(Path(sys.argv[1])),
         "threads": torch.get_num_threads(),
-        "interleaved_actions_per_minute": round(per_minute[0], 1),
-        "one_at_a_time_actions_per_minute": round(per_minute[1], 1),
-        "ratio": round(per_minute[0] / per_minute[1], 2),
+        "interleaved": together.per_minute(),
+        "one_at_a_time": alone.per_minute(),
+        "ratio_episodes": round(together.per_minute()["episodes"] / alone.per_minute()["episodes"], 2),
+        "ratio_actions": round(together.per_minute()["actions"] / alone.per_minute()["actions"], 2),
     }
     print(json.dumps(figures, indent=1))
 

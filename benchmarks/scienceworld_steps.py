@@ -26,7 +26,7 @@ def main() -> None:
     world = ScienceWorld()
     host = world.open()
     env = host.env()
-    tasks = [task for task in world.tasks("train", TASKS, per_task=3)]
+    tasks = world.tasks("train", TASKS, per_task=3)
     paths = [(task, env.gold_actions(task)) for task in tasks]
     for task, actions in paths:  # warm the JVM up before the clock runs
         replay(env, task, actions)
