@@ -10,8 +10,7 @@ from step_hrl.envs.base import TextEnv
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import WorkerLost
 from step_hrl.experts.base import Demonstration, expert_for
-from step_hrl.storage import episode_id
-from step_hrl.types import Episode, Task
+from step_hrl.types import Episode, Task, episode_id
 
 ATTEMPTS = 2
 """How often a demonstration is tried when its worker is lost; then it is recorded as failed."""

@@ -23,9 +23,9 @@ from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts.audit import audit, audit_table
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import Job, rollout
-from step_hrl.storage import EpisodeWriter, encode_line, episode_id, read_episodes, write_atomically
+from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
 from step_hrl.transitions import transitions
-from step_hrl.types import Episode, Task, Transition
+from step_hrl.types import Episode, Task, Transition, episode_id
 
 DEMONSTRATION_SECONDS = 300.0
 """How long one demonstration may take: solving, cleaning and replaying it."""

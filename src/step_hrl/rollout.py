@@ -17,8 +17,7 @@ from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import StepHrlError, WorkerLost
-from step_hrl.storage import episode_id
-from step_hrl.types import Act, Ask, Episode, Outcome, Task, Utterance
+from step_hrl.types import Act, Ask, Episode, Outcome, Task, Utterance, episode_id
 
 ATTEMPTS = 2
 """How often an episode is started when its worker is lost; then it is recorded as failed."""

@@ -1,6 +1,6 @@
 """The words everything is said in: what happens in a world is an :class:`Episode`; training reads :class:`Transition`.
 
-All are frozen. Text is what policies read and write; scores and returns are in [0, 1] unless a docstring says otherwise.
+All are frozen. Text is what policies read and write; scores and returns are in [0, 1] unless a docstring says so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOTHING = "None"
 """How an empty progress or an empty list of subtasks is written in a prompt (the paper's p_0 and G_1)."""
 
 EndedBy = Literal["policy", "episode", "limit", "unreadable"]
-"""Why a segment ended: the low level said so, the world ended, the action limit was hit, or its subtask was unreadable."""
+"""Why a segment ended: the low level said so, the world ended, the limit was hit, or its subtask was unreadable."""
 
 
 class Role(str, Enum):
@@ -85,6 +85,15 @@ class Task:
     def key(self) -> str:
         """A short unique name, such as ``boil:3``."""
         return f"{self.name}:{self.variation}"
+
+
+def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
+    """Name an episode by what was asked for, so that the same request finds the same episode after a restart.
+
+    >>> episode_id(Task("pantry", "fetch", 3, "dev"), seed=7)
+    'pantry/dev/fetch:3/seed7.0'
+    """
+    return f"{task.env}/{task.split}/{task.key}/seed{seed}.{repeat}"
 
 
 @dataclass(frozen=True, slots=True)
