@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from step_hrl import doctor
-from step_hrl.doctor import Finding, diagnose, exit_code, table
+from step_hrl.doctor import Finding, diagnose, examine, exit_code, table
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,13 @@ def test_the_table_shows_each_lack_with_its_command_and_no_markup_of_its_own() -
     assert "not there" in text
     assert "Ready for the quickstart" in text
     assert "Not ready" in rendered([Finding("torch", "missing", "", "pip install torch", needed=True)])
+
+
+def test_examining_prints_the_table_and_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=160, file=io.StringIO(), record=True)
+    monkeypatch.setattr(doctor, "diagnose", lambda: [Finding("disk", "missing", "0.1 GiB", "free some", needed=True)])
+    assert examine(console) == 1
+    assert "free some" in console.export_text()
 
 
 def test_a_package_that_is_not_installed_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -58,6 +59,13 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         _package("vllm", "pip install 'step-hrl[vllm]' (needs a CUDA GPU)"),
         *(_package(name, f"pip install 'step-hrl[{name}]'") for name in ("trackio", "tensorboard", "wandb")),
     ]
+
+
+def examine(console: Console) -> int:
+    """Print what was found, and return the exit code a command should end with."""
+    findings = diagnose()
+    console.print(table(findings))
+    return exit_code(findings)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
