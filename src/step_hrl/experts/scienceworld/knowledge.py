@@ -55,3 +55,40 @@ def animal(name: str) -> str | None:
 def is_plant(thing: Thing) -> bool:
     """Whether a thing is a growing plant (a seed is not yet one)."""
     return thing.stage not in ("", "dead", "seed") and re.search(r"(tree|plant)$", thing.name) is not None
+
+
+MELTING_POINT_CELSIUS: dict[str, float] = {"mercury": -39, "gallium": 30, "chocolate": 35, "tin": 232, "lead": 327}
+"""Where the known substances melt."""
+
+_LIQUIDS = re.compile(r"(juice|water|mercury|milk|oil|paint)$")
+_WATER = {"ice": "solid", "water": "liquid", "steam": "gas"}
+_PREFIXES = {"solid": "solid", "liquid": "liquid", "gaseous": "gas"}
+
+
+def phase(name: str) -> str:
+    """Whether a substance of this name on the screen is solid, liquid or gas.
+
+    >>> phase("ice"), phase("orange juice"), phase("liquid chocolate")
+    ('solid', 'liquid', 'liquid')
+    """
+    if name in _WATER:
+        return _WATER[name]
+    prefix = name.split(" ")[0]
+    return _PREFIXES.get(prefix) or ("liquid" if _LIQUIDS.search(name) else "solid")
+
+
+def is_substance(name: str, substance: str) -> bool:
+    """Whether a name on the screen is that substance, in whatever state of matter.
+
+    >>> is_substance("ice", "water"), is_substance("solid apple juice", "apple juice")
+    (True, True)
+    """
+    if substance in _WATER:
+        return name in _WATER
+    prefix, _, bare = name.partition(" ")
+    return substance in (name, bare if prefix in _PREFIXES else name)
+
+
+def is_vessel(name: str) -> bool:
+    """Whether a thing of this name holds something and can be carried."""
+    return re.search(r"(cup|jug|pot|jar|bowl|beaker)$", name) is not None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from step_hrl.experts.scienceworld import facts as fact
-from step_hrl.experts.scienceworld import house, screen, subtasks
+from step_hrl.experts.scienceworld import house, matter, screen, subtasks
 from step_hrl.experts.scienceworld.facts import Facts
-from step_hrl.experts.scienceworld.screen import Scene
+from step_hrl.experts.scienceworld.knowledge import phase
+from step_hrl.experts.scienceworld.screen import Scene, Thing
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import Observation
 
@@ -59,6 +60,102 @@ def _measure(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     return Decision(f"use thermometer on {words['thing']}", True)
 
 
+_OPENED_FIRST = ("fridge", "freezer", "cupboard", "oven")
+"""In which order closed things are opened to look for something; any others as listed."""
+
+
+def _search(name: str, scene: Scene) -> Decision | None:
+    closed = [thing.name for thing in scene.things if "closed" in thing.states]
+    ranked = sorted(closed, key=lambda thing: _OPENED_FIRST.index(thing) if thing in _OPENED_FIRST else 9)
+    return Decision(f"open {ranked[0]}", False) if ranked else None
+
+
+def _find(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if scene.find(words["thing"]) is None:
+        return _search(words["thing"], scene)
+    return Decision(f"focus on {words['thing']}", True)
+
+
+def _get(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if not scene.has(words["thing"]):
+        return _search(words["thing"], scene)
+    return Decision(f"pick up {words['thing']}", True)
+
+
+def _fill(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if facts.get("sink") == "broken":
+        return Decision("look around", True)
+    sink = scene.find("sink")
+    if sink is None or not sink.holds(words["thing"]):
+        return Decision(f"move {words['thing']} to sink", False)
+    if "on" in sink.states:
+        return Decision("deactivate sink", True)
+    return Decision("activate sink", False)
+
+
+def _heat(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = matter.find(scene, words["thing"])
+    if found is None:
+        return Decision("wait", False)
+    if inserted := _insert(found, "oven", scene, bare=words["change"] == "boils"):
+        return inserted
+    if words["change"] == "boils":
+        return Decision("wait", False)
+    if phase(found.name) == "liquid":
+        return Decision(f"pick up {_portable(found, scene)}", True)
+    return Decision("wait1", False)
+
+
+def _cool(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = matter.find(scene, words["thing"])
+    if found is None:
+        return None
+    if inserted := _insert(found, "freezer", scene):
+        return inserted
+    if phase(found.name) == "solid":
+        return Decision(f"pick up {_portable(found, scene)}", True)
+    return Decision("wait", False)
+
+
+def _melt(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = matter.find(scene, words["thing"])
+    if found is None:  # it burned
+        return Decision("wait1", True)
+    if inserted := _insert(found, "oven", scene, bare=True):
+        return inserted
+    measure = f"use thermometer on {found.name}"
+    if phase(found.name) == "liquid":
+        return Decision(measure, True)
+    degrees = facts.get("temperature", "").removesuffix("C").lstrip("-")
+    if degrees.isdigit() and int(degrees) >= _WARM_CELSIUS and "waited" not in facts:
+        return Decision("wait", False)
+    return Decision(measure, False)
+
+
+_WARM_CELSIUS = 40
+"""What is still solid at this temperature takes long to melt: the expert waits between its measurements."""
+
+
+def _insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
+    """The action that brings a thing nearer to being in a working device; None where it is."""
+    target = scene.find(device)
+    if target is None or found in target.inside():
+        return None
+    if "closed" in target.states:
+        return Decision(f"open {device}", False)
+    if "off" in target.states:
+        return Decision(f"activate {device}", False)
+    return Decision(f"move {_portable(found, scene, bare)} to {device}", False)
+
+
+def _portable(found: Thing, scene: Scene, bare: bool = False) -> str:
+    """What an action must name to move a thing: its vessel; where ``bare``, the thing itself if it is solid."""
+    vessel = matter.holder(scene, found)
+    if vessel is None or (bare and phase(found.name) == "solid"):
+        return found.name
+    return scene.call(vessel)
+
+
 _RULES: dict[str, Callable[[Words, Facts, Scene], Decision | None]] = {
     "go": _go,
     "focus": _focus,
@@ -66,4 +163,10 @@ _RULES: dict[str, Callable[[Words, Facts, Scene], Decision | None]] = {
     "take_plant": _take_plant,
     "put": _put,
     "measure": _measure,
+    "find": _find,
+    "get": _get,
+    "fill": _fill,
+    "heat": _heat,
+    "cool": _cool,
+    "melt": _melt,
 }

@@ -59,6 +59,7 @@ def _moved(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene)
 
 
 def _measured(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts.pop("waited", None)
     facts["temperature"] = f"{match['degrees']}C"
 
 
@@ -70,16 +71,20 @@ def _opened(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene
     fact.add(facts, "opened", match["thing"])
 
 
+_STATES = {"activated": "on", "deactivated": "off", "broken": "broken"}
+
+
 def _switched(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
-    facts[fact.clean(match["thing"]).replace(":", "")] = "on" if match["state"] == "activated" else "off"
+    facts[fact.clean(match["thing"]).replace(":", "")] = _STATES[match["state"]]
 
 
 _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = (
     (re.compile(r"=> You move to the (?P<room>[a-z ]+)\."), _visited),
     (re.compile(r"=> You focus on the (?P<thing>.+?)\.$"), _focused),
-    (re.compile(r"^(?:pick up (?P<named>.+?) )?.*?=> .*?You move the (?P<thing>.+?) to the (?P<place>.+?)\.$"), _moved),
+    (re.compile(r"^(?:pick up (?P<named>.+)|.*) => .*?You move the (?P<thing>.+?) to the (?P<place>.+?)\.$"), _moved),
     (re.compile(r"temperature of (?P<degrees>-?\d+) degrees"), _measured),
     (re.compile(r"=> You decide to wait"), _waited),
     (re.compile(r"=> The (?!door)(?P<thing>[a-z ]+) is now open"), _opened),
+    (re.compile(r"=> The (?P<thing>[a-z ]+) appears (?P<state>broken)"), _switched),
     (re.compile(r"=> The (?P<thing>[a-z ]+) is now (?P<state>activated|deactivated)"), _switched),
 )

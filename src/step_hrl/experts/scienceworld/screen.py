@@ -73,6 +73,13 @@ class Scene:
         """Whether a thing of this name is held, itself or inside something held."""
         return any(thing.name == name or thing.holds(name) for thing in self.held)
 
+    def call(self, thing: Thing) -> str:
+        """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""
+        alike = sum(other.count for other in self.everything() if other.name == thing.name)
+        if alike < 2 or not thing.contents:
+            return thing.name
+        return f"{thing.name} containing {thing.contents[0].name}"
+
     def around(self, name: str) -> Thing | None:
         """The innermost thing that contains one of this name, in the room or held."""
         for thing in self.everything():

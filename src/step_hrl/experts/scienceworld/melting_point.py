@@ -1,0 +1,36 @@
+"""measure-melting-point-known-substance: melt it with the thermometer at hand, then focus on the box that fits."""
+
+from __future__ import annotations
+
+import re
+
+from step_hrl.experts.scienceworld.knowledge import MELTING_POINT_CELSIUS, phase
+from step_hrl.experts.scienceworld.matter import find
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.subtasks import say
+
+TASK = re.compile(
+    r"measure the melting point of (?P<thing>.+?), which is located around the (?P<room>[a-z ]+)\."
+    r".*above (?P<degrees>-?[\d.]+) degrees celsius, focus on the (?P<above>[a-z ]+ box)"
+    r".*below .*? degrees celsius, focus on the (?P<below>[a-z ]+ box)"
+    r".*boxes are located around the (?P<box_room>[a-z ]+)\."
+)
+
+
+def plan(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask. Which box is right follows from the known melting point; measuring shows that it is."""
+    thing = task["thing"]
+    take_thermometer = say("take", thing="thermometer")
+    if not now.did(take_thermometer):
+        return now.go("kitchen") or take_thermometer
+    if now.last("find") is None:
+        return now.go(task["room"]) or say("find", thing=thing)
+    if now.last("melt", "measure") is None:
+        found = find(now.scene, thing)
+        if found is None:
+            return None
+        return say("measure" if phase(found.name) == "liquid" else "melt", thing=thing)
+    if thing not in MELTING_POINT_CELSIUS:
+        return None
+    above = MELTING_POINT_CELSIUS[thing] > float(task["degrees"])
+    return now.go(task["box_room"]) or say("focus", thing=task["above" if above else "below"])
