@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from step_hrl.config import load_recipe
-from step_hrl.errors import StepHrlError, WorldError
+from step_hrl.errors import StepHrlError
+from step_hrl.pipeline import Pipeline
 from step_hrl.storage import TornLineWarning
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -95,9 +96,7 @@ def doctor() -> None:
     raise typer.Exit(examine(Console()))
 
 
-def _pipeline(path: Path, overrides: list[str] | None):  # noqa: ANN202
-    from step_hrl.pipeline import Pipeline
-
+def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
     return Pipeline(load_recipe(path, overrides or ()), Console())
 
 

@@ -15,10 +15,11 @@ from step_hrl.agents.base import Watcher
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.config import Recipe, WorldConfig
 from step_hrl.demonstrations import demonstrate
+from step_hrl.engines.base import Engine
 from step_hrl.envs.base import World
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
-from step_hrl.errors import DataError
+from step_hrl.errors import DataError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts.audit import audit, audit_table
 from step_hrl.reporting import Reporter
@@ -79,17 +80,16 @@ class Pipeline:
             left = [task for task in self._wanted if episode_id(task, self.recipe.seed) not in writer.done]
             if left:
                 total, have = len(self._wanted), len(self._wanted) - len(left)
-                with self._pool(DEMONSTRATION_SECONDS) as pool, Reporter(
-                    self._console, "demonstrations", total, start=have
-                ) as reporter:
+                with (
+                    self._pool(DEMONSTRATION_SECONDS) as pool,
+                    Reporter(self._console, "demonstrations", total, start=have) as reporter,
+                ):
 
                     def keep(episode: Episode) -> None:
                         writer.write(episode)
                         reporter.advance(note=episode.task.key)
 
-                    demonstrate(
-                        left, pool, action_limit=config.action_limit, seed=self.recipe.seed, on_episode=keep
-                    )
+                    demonstrate(left, pool, action_limit=config.action_limit, seed=self.recipe.seed, on_episode=keep)
         report = audit(self.load_demonstrations())
         write_atomically(
             self.demonstrations_file.with_name("audit.json"), json.dumps(report.as_dict(), indent=1) + "\n"
@@ -164,6 +164,48 @@ class Pipeline:
         write_summary(folder / "summary.json", summary, {**facts, "policy": str(inputs["policy"])})
         return summary
 
+    def stored_episode(self, file: Path, key: str | None) -> Episode:
+        """An episode of a file: the first, or the first of a task such as ``boil:14``. Raises DataError."""
+        stored = read_episodes(file)
+        chosen = next((e for e in stored if key is None or e.task.key == key), None)
+        if chosen is None:
+            known = [episode.task.key for episode in stored]
+            raise DataError(str(file), f"no episode of {key or 'any task'}", did_you_mean(key or "", known))
+        return chosen
+
+    def show(self, key: str | None, split: str | None) -> Episode:
+        """Have the expert play one task."""
+        shown: list[Episode] = []
+        with self._pool(DEMONSTRATION_SECONDS, episodes=1) as pool:
+            demonstrate(
+                [self._task(key, split)],
+                pool,
+                action_limit=self.recipe.demonstrations.action_limit,
+                seed=self.recipe.seed,
+                on_episode=shown.append,
+            )
+        return shown[0]
+
+    def watch(self, key: str | None, split: str | None, policy: Path, watcher: Watcher) -> None:
+        """Play one task with a policy while somebody looks on; nothing is written."""
+        self._policy_digest(policy)
+        engine = self._engine(policy)
+        with self._pool(self.recipe.world.step_timeout_seconds, episodes=1) as pool:
+            job = Job(self._task(key, split), self.recipe.seed)
+            rollout([job], StepHrlAgent(), engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
+
+    def _task(self, key: str | None, split: str | None) -> Task:
+        tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
+        chosen = next((task for task in tasks if key is None or key in (task.key, task.name)), None)
+        if chosen is None:
+            raise WorldError(f"task {key!r}", "not in this split", did_you_mean(key or "", [t.key for t in tasks]))
+        return chosen
+
+    def _engine(self, policy: Path | None) -> Engine:
+        from step_hrl.engines.transformers import TransformersEngine
+
+        return TransformersEngine(self._backbone(policy), self.recipe.generation, self.recipe.seed)
+
     def _play(
         self,
         jobs: Sequence[Job],
@@ -174,13 +216,12 @@ class Pipeline:
         total: int,
         watcher: Watcher | None,
     ) -> None:
-        from step_hrl.engines.transformers import TransformersEngine
-
-        engine = TransformersEngine(self._backbone(policy), self.recipe.generation, self.recipe.seed)
+        engine = self._engine(policy)
         split = jobs[0].task.split
-        with self._pool(self.recipe.world.step_timeout_seconds) as pool, Reporter(
-            self._console, f"{label} on {split}", total, start=total - len(jobs)
-        ) as reporter:
+        with (
+            self._pool(self.recipe.world.step_timeout_seconds) as pool,
+            Reporter(self._console, f"{label} on {split}", total, start=total - len(jobs)) as reporter,
+        ):
             scores: list[float] = []
 
             def keep(episode: Episode) -> None:
@@ -232,12 +273,12 @@ class Pipeline:
     def _tasks(self, split: str, per_task: int | None) -> list[Task]:
         return self.world.tasks(split, self.recipe.world.tasks, per_task)
 
-    def _pool(self, timeout_seconds: float) -> WorkerPool:
+    def _pool(self, timeout_seconds: float, *, episodes: int | None = None) -> WorkerPool:
         config = self.recipe.world
         return WorkerPool(
             self.world,
-            workers=config.workers,
-            simulators_per_worker=config.simulators_per_worker,
+            workers=min(config.workers, episodes or config.workers),
+            simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
             action_limit=config.action_limit,
             step_timeout_seconds=timeout_seconds,
         )

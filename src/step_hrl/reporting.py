@@ -48,7 +48,8 @@ class Reporter:
         self._done += units
         self._note = note or self._note
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], advance=units, rate=f"{self._rate():.1f} {self._unit}/s {self._note}")
+            rate = f"{self._rate():.1f} {self._unit}/s {self._note}"
+            self._bar.update(self._bar.task_ids[0], advance=units, rate=rate)
         elif time.monotonic() - self._spoke >= QUIET_SECONDS:
             self._speak()
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -79,7 +79,8 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     for key in sorted({*found, *wanted}):
         old, new = found.get(key), wanted.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            names += [f"{key}.{inner}" for inner in _difference(old, new).split(", ") if inner]
+            inner = _difference(cast(Mapping[str, Any], old), cast(Mapping[str, Any], new))
+            names += [f"{key}.{name}" for name in inner.split(", ") if name]
         elif old != new:
             names.append(key)
     return ", ".join(names)

@@ -150,6 +150,4 @@ def _transition(
     terminated: bool,
     duration: int = 1,
 ) -> Transition:
-    return Transition(
-        role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name
-    )
+    return Transition(role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name)

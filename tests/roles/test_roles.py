@@ -61,9 +61,11 @@ def test_what_a_world_does_not_offer_is_left_out() -> None:
     assert prompt == "Take the next action.\nSubtask: g\nProgress: None\nObservation: Nothing happens.\nAction:"
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp", "Cs")), min_size=1, max_size=60).map(
-    text.one_line
-).filter(bool)
+WORDS = (
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp", "Cs")), min_size=1, max_size=60)
+    .map(text.one_line)
+    .filter(bool)
+)
 
 
 @given(WORDS, st.booleans())
@@ -90,7 +92,9 @@ def test_parsers_answer_or_refuse_and_nothing_else(reply: str) -> None:
         assert said == text.one_line(said)
 
 
-@pytest.mark.parametrize("reply", ["", "  \n ", "go to kitchen", "go to kitchen; maybe", "; True", "x" * 301 + "; True"])
+@pytest.mark.parametrize(
+    "reply", ["", "  \n ", "go to kitchen", "go to kitchen; maybe", "; True", "x" * 301 + "; True"]
+)
 def test_low_level_refuses(reply: str) -> None:
     with pytest.raises(UnreadableReply):
         low_level.parse(reply)

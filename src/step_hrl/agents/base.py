@@ -100,5 +100,3 @@ def happened(answer: Utterance | Outcome) -> Outcome:
     if not isinstance(answer, Outcome):
         raise TypeError(f"an Act was answered by {type(answer).__name__}")
     return answer
-
-

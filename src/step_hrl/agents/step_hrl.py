@@ -7,7 +7,7 @@ from collections.abc import Generator
 from step_hrl.agents.base import EpisodeLog, Play, happened, said
 from step_hrl.errors import UnreadableReply
 from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.types import NOTHING, Act, Ask, Observation, Outcome, Role, Segment, Step, Task, Utterance
+from step_hrl.types import NOTHING, Act, Ask, EndedBy, Observation, Outcome, Role, Segment, Step, Task, Utterance
 
 
 class StepHrlAgent:
@@ -34,13 +34,15 @@ class StepHrlAgent:
                 log.end("unreadable")  # nothing to act on, and asking again would bring the same
                 return
             progress, subtask_done = NOTHING, False
+            ended_by: EndedBy = "episode"
             while not (subtask_done or over):
                 step = yield from self._step(subtask, progress, observation)
                 log.step(step)
                 subtask_done, over = step.subtask_done, step.terminated or step.truncated
                 progress = step.local_progress if step.next_local_progress is None else step.next_local_progress
                 observation = step.next_observation
-            log.end("policy" if subtask_done else "limit" if step.truncated else "episode")
+                ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
+            log.end(ended_by)
             completed = (*completed, subtask)
 
     def _step(
@@ -50,7 +52,7 @@ class StepHrlAgent:
         chosen = said((yield Ask(Role.LOW, low_level.render(low_level.State(subtask, progress, observation)))))
         usages = {Role.LOW: chosen.usage}
         try:
-            action, subtask_done, unreadable = *low_level.parse(chosen.text), None
+            (action, subtask_done), unreadable = low_level.parse(chosen.text), None
         except UnreadableReply:
             action, subtask_done, unreadable = "", False, chosen.text
         outcome = happened((yield Act(None if unreadable is not None else action)))

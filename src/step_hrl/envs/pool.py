@@ -242,7 +242,8 @@ def _work(connection: Connection, world: World, simulators: int, action_limit: i
         environments: Sequence[ActionLimit] = [ActionLimit(host.env(), action_limit) for _ in range(simulators)]
         connection.send((None, None))
         while True:
-            index, method, arguments = connection.recv()
+            command: tuple[int, Method, tuple[Any, ...]] = connection.recv()
+            index, method, arguments = command
             connection.send((index, _answer(environments[index], method, arguments)))
     except (EOFError, OSError):
         pass

@@ -12,8 +12,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import metadata, resources
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module, metadata, resources
 from typing import Any
 
 from pydantic import PositiveInt
@@ -91,7 +92,7 @@ def java_version(java: str) -> str:
 class ScienceWorld:
     """The world: 24 tasks, three splits."""
 
-    options: ScienceWorldOptions = ScienceWorldOptions()
+    options: ScienceWorldOptions = field(default_factory=ScienceWorldOptions)
 
     @property
     def name(self) -> str:
@@ -109,9 +110,7 @@ class ScienceWorld:
             raise WorldError(f"{NAME} split {split!r}", "unknown", did_you_mean(split, splits))
         wanted = list(names) if names is not None else list(known)
         return [
-            Task(NAME, name, variation, split)
-            for name in wanted
-            for variation in evenly(known[name][split], per_task)
+            Task(NAME, name, variation, split) for name in wanted for variation in evenly(known[name][split], per_task)
         ]
 
     def provenance(self) -> dict[str, str]:
@@ -142,16 +141,15 @@ class ScienceWorldHost:
 
     def __init__(self, options: ScienceWorldOptions) -> None:
         _package_version()
-        # Imported here, for the package is an extra.
-        from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
-        from scienceworld.constants import BASEPATH, JAR_PATH
-
+        # Imported only now, for the packages are an extra.
+        py4j: Any = import_module("py4j.java_gateway")
+        places: Any = import_module("scienceworld.constants")
         self._options = options
         java = find_java()
         try:
-            port, token, self._process = launch_gateway(
-                classpath=JAR_PATH,
-                cwd=BASEPATH,
+            launched: Any = py4j.launch_gateway(
+                classpath=str(places.JAR_PATH),
+                cwd=str(places.BASEPATH),
                 java_path=java,
                 javaopts=[f"-Xmx{options.heap_megabytes}m", *_JVM_OPTIONS],
                 die_on_exit=True,
@@ -160,8 +158,10 @@ class ScienceWorldHost:
             )
         except Exception as error:  # py4j raises whatever the failed start led it to
             raise WorldError(java, f"the simulator did not start ({error})", "run `step-hrl doctor`") from error
-        parameters = GatewayParameters(port=port, auth_token=token, auto_field=True)
-        self._gateway = JavaGateway(gateway_parameters=parameters, java_process=self._process)
+        port, token, process = launched
+        self._process: subprocess.Popen[bytes] = process
+        parameters = py4j.GatewayParameters(port=port, auth_token=token, auto_field=True)
+        self._gateway: Any = py4j.JavaGateway(gateway_parameters=parameters, java_process=process)
 
     def env(self) -> ScienceWorldEnv:
         """Make one more simulator in this JVM."""
@@ -174,12 +174,10 @@ class ScienceWorldHost:
 
     def close(self) -> None:
         """End the JVM."""
-        try:
+        with suppress(Exception):  # the connection may be gone already; the process is what must end
             self._gateway.shutdown()
-        except Exception:  # the connection may be gone already; the process is what must end
-            pass
-        if self._process.poll() is None:
-            self._process.stdin.close()
+        if self._process.poll() is None and self._process.stdin is not None:
+            self._process.stdin.close()  # the JVM ends with its standard input
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
