@@ -19,17 +19,14 @@ TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
 VARIATIONS: Mapping[str, range] = {"train": range(0, 60), "seen": range(60, 80), "unseen": range(80, 100)}
 """Variations of every task, by split."""
 
-CONTAINERS = ("fridge", "cupboard", "chest", "wardrobe")
-"""Furniture that opens; every house has two or three."""
-SURFACES = ("table", "shelf", "desk", "bed")
-"""Furniture on which everything can be seen; every house has two or three."""
-OBJECTS = ("apple", "book", "candle", "egg", "key", "mug", "plate", "soap", "spoon", "towel")
-"""What can be taken; every house has six."""
-
-_ROOMS = ("hall", "kitchen", "bedroom", "bathroom", "study", "pantry")
-_ROOMS_PER_HOUSE = 4
-_FURNITURE_PER_HOUSE = 5
-_OBJECTS_PER_HOUSE = 6
+ROOMS = ("bathroom", "bedroom", "hall", "kitchen")
+"""The rooms of every house; one of them, not always the same, leads to all others."""
+CONTAINERS = ("chest", "cupboard", "fridge")
+"""Furniture that opens. Houses differ in which room it stands in."""
+SURFACES = ("shelf", "table")
+"""Furniture on which everything can be seen."""
+OBJECTS = ("apple", "book", "key", "mug", "plate", "towel")
+"""What can be taken. Houses differ in where it lies."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class House:
     ``objects`` an object to the piece of furniture it lies in or on.
     """
 
-    rooms: tuple[str, ...]
     doors: Mapping[str, tuple[str, ...]]
     furniture: Mapping[str, tuple[str, ...]]
     objects: Mapping[str, str]
@@ -67,27 +63,20 @@ class Game:
 def house(layout: int) -> House:
     """Draw house number ``layout``; the same number gives the same house."""
     draw = random.Random(f"pantry house {layout}")
-    rooms = tuple(draw.sample(_ROOMS, _ROOMS_PER_HOUSE))
-    doors: dict[str, list[str]] = {room: [] for room in rooms}
     # All rooms lie around one, so a search needs no map: walk through a new door, or else back.
-    for room in rooms[1:]:
-        doors[room].append(rooms[0])
-        doors[rooms[0]].append(room)
-    containers = draw.sample(CONTAINERS, draw.choice((2, 3)))
-    surfaces = draw.sample(SURFACES, _FURNITURE_PER_HOUSE - len(containers))
-    places = [*containers, *surfaces]
-    furniture: dict[str, list[str]] = {room: [] for room in rooms}
+    middle = draw.choice(ROOMS)
+    outer = tuple(room for room in ROOMS if room != middle)
+    places = [*CONTAINERS, *SURFACES]
+    furniture: dict[str, list[str]] = {room: [] for room in ROOMS}
     for piece in draw.sample(places, len(places)):
         # Room for no more than two pieces keeps descriptions short.
-        furniture[draw.choice([room for room in rooms if len(furniture[room]) < 2])].append(piece)
+        furniture[draw.choice([room for room in ROOMS if len(furniture[room]) < 2])].append(piece)
     for fixture in ("sink", "lamp"):
-        furniture[draw.choice(rooms)].append(fixture)
-    objects = {thing: draw.choice(places) for thing in draw.sample(OBJECTS, _OBJECTS_PER_HOUSE)}
+        furniture[draw.choice(ROOMS)].append(fixture)
     return House(
-        rooms,
-        {room: tuple(sorted(neighbours)) for room, neighbours in doors.items()},
+        {room: outer if room == middle else (middle,) for room in ROOMS},
         {room: tuple(pieces) for room, pieces in furniture.items()},
-        objects,
+        {thing: draw.choice(places) for thing in draw.sample(OBJECTS, len(OBJECTS))},
     )
 
 
@@ -100,7 +89,7 @@ def game(task: str, variation: int) -> Game:
     # One shuffle a house: different variations of a house take different goals from it.
     random.Random(f"pantry goals {task} {layout}").shuffle(goals)
     goal = goals[1 if variation in VARIATIONS["seen"] else 0]
-    return Game(home, random.Random(f"pantry start {task} {variation}").choice(home.rooms), goal)
+    return Game(home, random.Random(f"pantry start {task} {variation}").choice(ROOMS), goal)
 
 
 @cache

@@ -16,10 +16,9 @@ from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
 
-_LOOK = re.compile(r"You are in the (\w+)\. Here: (.*)\. Doors: (.*)\.")
+_LOOK = re.compile(r"(\w+): (.*)\. Doors: (.*)\.")
 _PIECE = re.compile(r"(\w+)(?: \(([^)]*)\))?")
-_WALK = re.compile(r"You walk from the (\w+) to the (\w+)\.")
-_SEARCH = re.compile(r"Visited: ([\w, ]+)\.(?: Way back: ([\w, ]+)\.)?")
+_VISITED = "Visited "
 _PUT = re.compile(r"(Put|Clean and put) the (\w+)(?: and the (\w+))? ((?:in|on) the \w+)\.")
 _EXAMINE = re.compile(r"Examine the (\w+) under the lamp\.")
 _SUBTASK = re.compile(r"(find and take|clean|put|examine) the (\w+)(?: (?:in|on|under) the (\w+))?")
@@ -29,11 +28,6 @@ class _Room(NamedTuple):
     name: str
     furniture: dict[str, str]
     doors: list[str]
-
-
-class _Search(NamedTuple):
-    visited: list[str]
-    way_back: list[str]
 
 
 def plan(instruction: str) -> tuple[str, ...]:
@@ -71,22 +65,15 @@ def decide(state: low_level.State) -> Decision:
 
 
 def update(state: local_progress.State) -> str:
-    """pi_p: the rooms visited and the way back through them; once the subtask is done, that it is."""
-    walk = _WALK.fullmatch(state.observation.text)
-    done = re.fullmatch(r"You (take|put|clean|examine) (the .*)\.", state.observation.text)
+    """pi_p: the rooms visited; once the subtask's object has been dealt with, what was done."""
+    done = re.fullmatch(r"You ((?:take|put|clean|examine) the \w+) .*", state.observation.text)
     if done is not None:
-        return f"Done: {done[1]} {done[2]}."
-    room = _room(state.observation)
-    if room is None or (walk is None and state.local_progress != NOTHING):
+        return f"Done: {done[1]}"
+    left, room = re.fullmatch(r"You leave the (\w+)\.", state.observation.text), _room(state.observation)
+    if left is None or room is None:
         return state.local_progress
-    search = _search(state.local_progress, walk[1] if walk else room.name)
-    if walk is None:
-        return _told(search)
-    left, entered = walk.groups()
-    if search.way_back and entered == search.way_back[-1]:
-        return _told(_Search(search.visited, search.way_back[:-1]))
-    visited = search.visited if entered in search.visited else [*search.visited, entered]
-    return _told(_Search(visited, [*search.way_back, left]))
+    visited = _visited(state.local_progress) or [left[1]]
+    return _VISITED + ", ".join(visited if room.name in visited else [*visited, room.name])
 
 
 def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -> Demonstration:
@@ -109,7 +96,7 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
         observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
     actions = sum(segment.duration for segment in segments)
     episode = Episode(
-        id=f"expert-{task.env}-{task.split}-{task.key}",
+        id=f"expert/{task.split}/{task.key}/seed-{seed}",
         task=task,
         segments=tuple(segments),
         score=info["score"],
@@ -172,10 +159,8 @@ def _use(verb: str, thing: str, place: str | None, room: _Room) -> Decision | No
 
 
 def _walk(progress: str, room: _Room) -> Decision:
-    search = _search(progress, room.name)
-    unvisited = (door for door in room.doors if door not in search.visited)
-    target = next(unvisited, search.way_back[-1] if search.way_back else None)
-    return Decision(f"go to {target}" if target else "look", False)
+    visited = _visited(progress)
+    return Decision(f"go to {next((door for door in room.doors if door not in visited), room.doors[0])}", False)
 
 
 def _room(observation: Observation) -> _Room | None:
@@ -185,13 +170,5 @@ def _room(observation: Observation) -> _Room | None:
     return _Room(match[1], dict(_PIECE.findall(match[2])), match[3].split(", "))
 
 
-def _search(progress: str, start: str) -> _Search:
-    match = _SEARCH.fullmatch(progress)
-    if match is None:
-        return _Search([start], [])
-    return _Search(match[1].split(", "), match[2].split(", ") if match[2] else [])
-
-
-def _told(search: _Search) -> str:
-    way_back = f" Way back: {', '.join(search.way_back)}." if search.way_back else ""
-    return f"Visited: {', '.join(search.visited)}.{way_back}"
+def _visited(progress: str) -> list[str]:
+    return progress.removeprefix(_VISITED).split(", ") if progress.startswith(_VISITED) else []
