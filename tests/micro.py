@@ -1,0 +1,43 @@
+"""Synthetic transitions and a model of a few thousand weights, for tests of models, engines and training."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from step_hrl.config import BackboneConfig, TinyConfig
+from step_hrl.models import backbone
+from step_hrl.models.backbone import Backbone
+from step_hrl.types import Role, Transition
+
+torch.set_num_threads(1)  # more only get in each other's way on tensors this small
+
+MICRO = BackboneConfig(tiny=TinyConfig(width=32, layers=2, heads=2, vocabulary=320, context=128))
+ROOMS = ("kitchen", "hall", "garden", "workshop", "cellar")
+THINGS = ("lamp", "apple", "red box", "thermometer")
+
+
+def transitions(number: int = 48, seed: int = 0) -> list[Transition]:
+    """Decisions of all three roles, with prompts of various lengths."""
+    draw = random.Random(seed)
+    made: list[Transition] = []
+    for index in range(number):
+        role = tuple(Role)[index % 3]
+        room, thing = draw.choice(ROOMS), draw.choice(THINGS)
+        seen = ", ".join(draw.choices(THINGS, k=draw.randint(1, 6)))
+        state = f"Say what is next.\nSubtask: take the {thing} to the {room}\nLook: {seen}\nAnswer:"
+        said = {Role.HIGH: f"go to the {room}", Role.LOW: f"take {thing}; True", Role.PROGRESS: f"Holding the {thing}."}
+        made.append(Transition(role, state, said[role], 0.0, None, False, 1, f"episode-{index // 6}", "carry:0"))
+    return made
+
+
+def micro_backbone(config: BackboneConfig = MICRO, seed: int = 0) -> Backbone:
+    """A fresh micro model on the CPU, with tokens learnt from the synthetic transitions."""
+    texts = [text for t in transitions() for text in (t.state, f" {t.utterance}\n")]
+    return backbone.load(config, texts=texts, seed=seed, device="cpu")
+
+
+def weights(module: torch.nn.Module) -> torch.Tensor:
+    """All weights as one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])

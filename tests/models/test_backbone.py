@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.micro import MICRO, micro_backbone, transitions, weights
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from step_hrl.config import BackboneConfig, LoraConfig, TinyConfig
+from step_hrl.errors import ModelError
+from step_hrl.losses import utterance_log_likelihood
+from step_hrl.models import backbone as backbones
+from step_hrl.models.backbone import Backbone
+from step_hrl.models.collate import TransitionBatch, collate, tokenize
+
+
+def batch_of(backbone: Backbone, number: int = 6) -> TransitionBatch:
+    return collate(tokenize(transitions(number), backbone.tokenizer, 128), backbone.tokenizer.pad)
+
+
+@torch.no_grad()
+def test_scores_equal_those_of_the_whole_masked_model() -> None:
+    backbone = micro_backbone().eval()
+    batch = batch_of(backbone)
+    scores = backbone.score(batch)
+    logits = backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long()).logits
+    whole = logits[:, :-1].log_softmax(dim=-1)
+    chosen = whole.gather(2, batch.input_ids[:, 1:, None])[..., 0]
+    ahead = batch.utterance_mask[:, 1:]
+    torch.testing.assert_close(scores.log_probs[:, 1:][ahead], chosen[ahead])
+    assert (scores.log_probs[~batch.utterance_mask] == 0).all()
+    right = (whole.argmax(dim=-1) == batch.input_ids[:, 1:]) & ahead
+    assert (scores.correct[:, 1:] == right).all()
+
+
+@torch.no_grad()
+def test_padding_changes_no_log_likelihood() -> None:
+    backbone = micro_backbone().eval()
+    together = batch_of(backbone)
+    values = utterance_log_likelihood(backbone.score(together).log_probs, together.utterance_mask)
+    for row, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
+        alone = collate([tokens], backbone.tokenizer.pad)
+        value = utterance_log_likelihood(backbone.score(alone).log_probs, alone.utterance_mask)
+        torch.testing.assert_close(values[row], value[0])
+
+
+def test_seed_and_shape_decide_a_tiny_model_and_nothing_else_does() -> None:
+    state = torch.random.get_rng_state()
+    first, again, other = micro_backbone(), micro_backbone(), micro_backbone(seed=1)
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shape"),
+    [
+        ("width", 48, lambda model: model.config.hidden_size),
+        ("layers", 3, lambda model: len(model.model.layers)),
+        ("heads", 4, lambda model: model.config.num_attention_heads),
+        ("vocabulary", 300, lambda model: model.config.vocab_size),
+        ("context", 256, lambda model: model.config.max_position_embeddings),
+    ],
+)
+def test_each_field_of_a_tiny_model_shapes_it(field: str, value: int, shape) -> None:  # pyright: ignore
+    config = MICRO.model_copy(update={"tiny": MICRO.tiny.model_copy(update={field: value})})
+    assert shape(micro_backbone(config).model) == value
+    assert shape(micro_backbone().model) != value
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, alpha=4)])
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path, lora: LoraConfig | None) -> None:
+    base = micro_backbone()
+    base.save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=lora)
+    backbone = backbones.load(config, device="cpu").eval()
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    batch = batch_of(backbone)
+    expected = backbone.score(batch).log_probs
+    backbone.save(tmp_path / "policy")
+    for asked in (None, lora):
+        loaded = backbones.load(BackboneConfig(source=str(tmp_path / "policy"), lora=asked), device="cpu").eval()
+        assert torch.equal(loaded.score(batch).log_probs, expected)
+        trainable = sum(parameter.requires_grad for parameter in loaded.parameters())
+        assert (trainable == 0) == (lora is not None and asked is None)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    assert model.config.hidden_size == 32
+    assert AutoTokenizer.from_pretrained(tmp_path / "policy").get_vocab() == backbone.tokenizer.hf.get_vocab()
+    restored = backbones.load(config, device="cpu").eval()
+    assert not torch.equal(restored.score(batch).log_probs, expected)
+    restored.restore(tmp_path / "policy")
+    assert torch.equal(restored.score(batch).log_probs, expected)
+
+
+def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    lora = LoraConfig(rank=3, alpha=6, dropout=0.25, target_modules=("q_proj",))
+    backbone = micro_backbone(MICRO.model_copy(update={"lora": lora}))
+    trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+    assert len(trained) == 2 * 2
+    assert all("q_proj.lora_" in name for name in trained)
+    assert {tuple(p.shape) for p in trained.values()} == {(3, 32), (32, 3)}
+    layer = backbone.causal_model.model.layers[0].self_attn.q_proj
+    assert layer.scaling["default"] == 2.0
+    assert layer.lora_dropout["default"].p == 0.25
+    with pytest.raises(ModelError, match="target_modules"):
+        micro_backbone(MICRO.model_copy(update={"lora": LoraConfig(target_modules=("nothing",))}))
+
+
+def test_dtype_is_what_weights_are_held_in(tmp_path: Path) -> None:
+    micro_backbone().save(tmp_path)
+    for dtype in ("float32", "bfloat16"):
+        loaded = backbones.load(BackboneConfig(source=str(tmp_path), dtype=dtype), device="cpu")
+        assert weights(loaded).dtype == getattr(torch, dtype)
+        assert weights(micro_backbone(MICRO.model_copy(update={"dtype": dtype}))).dtype == getattr(torch, dtype)
+
+
+def test_a_policy_is_not_asked_in_another_format(tmp_path: Path) -> None:
+    micro_backbone().save(tmp_path)
+    with pytest.raises(ModelError, match="trained with plain prompts, asked for chat"):
+        backbones.load(BackboneConfig(source=str(tmp_path), prompt_format="chat"))
+
+
+@pytest.mark.parametrize(
+    "source", ["/nowhere/model", "./nowhere", "/nowhere/model.gguf", "step-hrl-no-such-owner/no-such-model"]
+)
+def test_a_missing_model_is_one_clear_line(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="backbone.source") as caught:
+        backbones.load(BackboneConfig(source=source))
+    assert "\n" not in str(caught.value)
+
+
+def test_tiny_needs_texts_and_heads_that_fit() -> None:
+    with pytest.raises(ModelError, match="texts"):
+        backbones.load(BackboneConfig())
+    with pytest.raises(ModelError, match="heads"):
+        micro_backbone(MICRO.model_copy(update={"tiny": TinyConfig(width=32, heads=3)}))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from tests.micro import micro_backbone, transitions
+
+from step_hrl.errors import DataError, ModelError
+from step_hrl.models.tiny import create_tokenizer
+from step_hrl.models.tokenization import LineTokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> LineTokenizer:
+    return micro_backbone().tokenizer
+
+
+def test_training_and_acting_read_the_same_prompt_tokens(tokenizer: LineTokenizer) -> None:
+    for transition in transitions(12):
+        encoded = tokenizer.encode(transition.state, transition.utterance)
+        assert encoded.prompt == tokenizer.encode_prompts([transition.state])[0]
+        whole = tokenizer.hf.decode([*encoded.prompt, *encoded.utterance])
+        assert whole == f"{transition.state} {transition.utterance}\n"
+
+
+def test_an_utterance_ends_with_its_line_and_holds_no_other_stop(tokenizer: LineTokenizer) -> None:
+    ids = tokenizer.encode("What?", "go to the kitchen; True").utterance
+    assert ids[-1] == tokenizer.line_end
+    assert not tokenizer.stops.intersection(ids[:-1])
+    assert tokenizer.decode(ids) == "go to the kitchen; True"
+
+
+def test_every_token_that_holds_a_line_end_stops(tokenizer: LineTokenizer) -> None:
+    vocabulary = tokenizer.hf.get_vocab()
+    assert vocabulary["ĊSubtask:"] in tokenizer.stops
+    assert tokenizer.hf.eos_token_id in tokenizer.stops
+    for token, index in vocabulary.items():
+        if "\n" in tokenizer.hf.decode([index]):
+            assert index in tokenizer.stops, token
+
+
+def test_any_text_survives_the_byte_level_tokens(tokenizer: LineTokenizer) -> None:
+    text = "naïve 水 \U0001f600 -12.5C ||"
+    assert tokenizer.decode(tokenizer.encode("x", text).utterance) == text
+
+
+def test_an_utterance_of_two_lines_is_refused(tokenizer: LineTokenizer) -> None:
+    with pytest.raises(DataError, match="more than one line"):
+        tokenizer.encode("What?", "one\ntwo")
+
+
+def test_chat_wraps_the_prompt_as_a_users_turn() -> None:
+    hf = create_tokenizer(["user assistant hello"], 300, 64)
+    with pytest.raises(ModelError, match="prompt_format=plain"):
+        LineTokenizer(hf, "chat")
+    hf.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
+    )
+    chat = LineTokenizer(hf, "chat")
+    encoded = chat.encode("hello", "yes")
+    assert hf.decode(encoded.prompt) == "[user]hello[me]"
+    assert encoded.prompt == chat.encode_prompts(["other", "hello"])[1]
+    assert chat.decode(encoded.utterance) == "yes"
+
+
+def test_what_a_tokenizer_puts_before_texts_is_kept_and_what_it_puts_after_is_not() -> None:
+    from tokenizers import processors
+
+    hf = create_tokenizer(["hello hello"], 300, 64)
+    end = hf.eos_token
+    hf.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{end} $A {end}", special_tokens=[(end, hf.eos_token_id)]
+    )
+    plain = hf("hello", add_special_tokens=False).input_ids
+    assert LineTokenizer(hf).encode_prompts(["hello"]) == [[hf.eos_token_id, *plain]]
+
+
+def test_the_same_texts_give_the_same_tokens() -> None:
+    texts = [t.state for t in transitions(30)]
+    first, second = (create_tokenizer(iter(texts), 320, 64).get_vocab() for _ in range(2))
+    assert first == second
+    assert len(first) <= 320
+    with pytest.raises(ModelError, match="258"):
+        create_tokenizer(texts, 100, 64)
