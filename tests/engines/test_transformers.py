@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.micro import micro_backbone, transitions
+
+from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens
+from step_hrl.engines.transformers import TransformersEngine
+from step_hrl.models.backbone import Backbone
+from step_hrl.training.behavior_cloning import train_behavior_cloning
+from step_hrl.types import Ask, Role
+
+SHORT = MaxNewTokens(high=12, low=12, progress=12)
+ASKS = [Ask(t.role, t.state) for t in transitions(15, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """A micro model that has learnt a little, so that it says lines of various lengths."""
+    backbone = micro_backbone()
+    config = BehaviorCloningConfig(epochs=20, learning_rate=1e-2, optimizer="muon", tokens_per_batch=512)
+    folder: Path = tmp_path_factory.mktemp("run")
+    train_behavior_cloning(backbone, transitions(), [], config, output=folder, seed=0)
+    return backbone.eval()
+
+
+def reference(backbone: Backbone, ask: Ask, limit: int) -> list[int]:
+    """Greedy decoding one at a time, without cache or padding."""
+    ids = backbone.tokenizer.encode_prompts([ask.prompt])[0]
+    said: list[int] = []
+    with torch.no_grad():
+        while len(said) < limit and (not said or said[-1] not in backbone.tokenizer.stops):
+            said.append(int(backbone.model(input_ids=torch.tensor([[*ids, *said]])).logits[0, -1].argmax()))
+    return said
+
+
+def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: Backbone) -> None:
+    together = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT)).generate(ASKS)
+    assert len({answer.usage.completion_tokens for answer in together}) > 2
+    assert len({answer.usage.prompt_tokens for answer in together}) > 3
+    for ask, answer in zip(ASKS, together, strict=True):
+        said = reference(backbone, ask, 12)
+        assert answer.text == backbone.tokenizer.decode(said)
+        assert answer.usage.completion_tokens == len(said)
+        assert answer.usage.prompt_tokens == len(backbone.tokenizer.encode_prompts([ask.prompt])[0])
+        assert answer.usage.cached_tokens == 0
+    small = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT, batch_size=2)).generate(ASKS)
+    assert small == together
+    assert not backbone.training
+
+
+def test_each_role_has_its_own_longest_utterance() -> None:
+    endless = micro_backbone()
+    endless.tokenizer.stops = frozenset()
+    engine = TransformersEngine(endless, GenerationConfig(max_new_tokens=MaxNewTokens(high=3, low=5, progress=40)))
+    prompt = ASKS[0].prompt
+    answers = engine.generate([Ask(role, prompt) for role in (Role.LOW, Role.HIGH, Role.PROGRESS)])
+    assert [answer.usage.completion_tokens for answer in answers] == [5, 3, 40]
+
+
+def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
+    def texts(seed: int, **settings: float) -> list[str]:
+        config = GenerationConfig.model_validate({"max_new_tokens": SHORT, **settings})
+        return [answer.text for answer in TransformersEngine(backbone, config, seed).generate(ASKS)]
+
+    greedy = texts(0)
+    assert texts(1) == greedy
+    assert texts(0, temperature=1.0) == texts(0, temperature=1.0) != texts(1, temperature=1.0)
+    assert texts(0, temperature=1.0) != greedy
+    assert texts(0, temperature=1.0, top_p=1e-6) == greedy
+    state = torch.random.get_rng_state()
+    texts(0, temperature=1.0)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbone) -> None:
+    ask = ASKS[0]
+    draws = 400
+    config = GenerationConfig(temperature=1.5, top_p=0.6, max_new_tokens=MaxNewTokens(high=1, low=1, progress=1))
+    answers = TransformersEngine(backbone, config).generate([ask] * draws)
+    ids = torch.tensor([backbone.tokenizer.encode_prompts([ask.prompt])[0]])
+    with torch.no_grad():
+        probabilities = (backbone.model(input_ids=ids).logits[0, -1] / 1.5).softmax(dim=-1)
+    ordered, order = probabilities.sort(descending=True)
+    kept = int((ordered.cumsum(0) < 0.6).sum()) + 1
+    assert kept > 1
+    expected: dict[str, float] = {}
+    for place in range(kept):
+        text = backbone.tokenizer.decode([int(order[place])])
+        expected[text] = expected.get(text, 0.0) + float(ordered[place] / ordered[:kept].sum())
+    for text, probability in expected.items():
+        share = sum(answer.text == text for answer in answers) / draws
+        assert share == pytest.approx(probability, abs=0.1)
+    assert {answer.text for answer in answers} <= set(expected)
+
+
+def test_a_prompt_that_leaves_no_room_is_answered_by_an_empty_line(backbone: Backbone) -> None:
+    engine = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT))
+    token = " lamp"
+    room_for_three = token * (backbone.context - 3)
+    assert len(backbone.tokenizer.encode_prompts([room_for_three])[0]) == backbone.context - 3
+    long, tight, usual = engine.generate([Ask(Role.LOW, token * 500), Ask(Role.LOW, room_for_three), ASKS[0]])
+    assert (long.text, long.usage.completion_tokens) == ("", 0)
+    assert long.usage.prompt_tokens == 500
+    assert 1 <= tight.usage.completion_tokens <= 3
+    assert usual == engine.generate([ASKS[0]])[0]
+    assert engine.generate([]) == []
+
+
+def test_provenance_names_model_and_sampling(backbone: Backbone) -> None:
+    said = TransformersEngine(backbone, GenerationConfig(temperature=0.5, top_p=0.9), seed=7).provenance()
+    assert said["model"] == "tiny"
+    assert (said["temperature"], said["top_p"], said["sampling_seed"]) == ("0.5", "0.9", "7")
