@@ -1,0 +1,1 @@
+"""What is learnt: a loop, and an objective for each stage."""

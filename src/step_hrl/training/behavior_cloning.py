@@ -1,0 +1,105 @@
+"""Stage 1: behaviour cloning. Imitate the utterances of demonstrations, all roles with one backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from step_hrl.config import BackboneConfig, BehaviorCloningConfig, RoleWeights
+from step_hrl.errors import DataError
+from step_hrl.losses import utterance_log_likelihood
+from step_hrl.models import backbone as backbones
+from step_hrl.models.backbone import Backbone
+from step_hrl.models.collate import ROLES, TransitionBatch, tokenize
+from step_hrl.training import checkpoints
+from step_hrl.training.loop import Losses, Objective, train
+from step_hrl.training.metrics import Tally
+from step_hrl.types import Transition
+
+POLICY_FOLDER = "policy"
+
+
+class BehaviorCloning(Objective):
+    r"""Minimises :math:`-\frac{1}{B} \sum_b w_{role(b)}\, \ell_b`, the weighted length-normalised log-likelihood.
+
+    Source: the paper's stage 1; see :func:`~step_hrl.losses.utterance_log_likelihood` for :math:`\ell_b`.
+    """
+
+    weights: Tensor
+
+    def __init__(self, backbone: Backbone, weights: RoleWeights) -> None:
+        """Train a backbone with these weights of its roles."""
+        super().__init__(backbone)
+        values = torch.tensor([float(getattr(weights, role.value)) for role in ROLES])
+        self.register_buffer("weights", values, persistent=False)
+
+    def forward(self, batch: TransitionBatch) -> Losses:
+        """Mean loss of a batch, and the unweighted loss of each role."""
+        loss = -utterance_log_likelihood(self.backbone.score(batch).log_probs, batch.utterance_mask)
+        total = (self.weights[batch.role] * loss).mean()
+        return Losses(total, _by_role("loss", loss.detach(), batch.role))
+
+    def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
+        """Loss, and share of utterances whose every token is the most likely one given those before it, by role."""
+        scores = self.backbone.score(batch)
+        loss = -utterance_log_likelihood(scores.log_probs, batch.utterance_mask)
+        exact = (scores.correct | ~batch.utterance_mask).all(dim=1)
+        return {**_by_role("loss", loss, batch.role), **_by_role("exact_match", exact.float(), batch.role)}
+
+
+def train_behavior_cloning(
+    backbone: Backbone,
+    transitions: Sequence[Transition],
+    held_out: Sequence[Transition],
+    config: BehaviorCloningConfig,
+    *,
+    output: Path,
+    seed: int,
+) -> Path:
+    """Train a backbone in this process (or in each process of a launcher) and write its policy.
+
+    Checkpoints and ``metrics.jsonl`` go to ``output``, the policy to ``output/policy``: a folder that
+    ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained`` load. Roles of weight 0 are left out.
+
+    Raises :class:`~step_hrl.errors.DataError` where nothing is left to learn from, or a sample is too long.
+    """
+    trained_roles = {role for role in ROLES if getattr(config.role_weights, role.value) > 0}
+    longest = min(config.max_tokens_per_sample, backbone.context)
+    samples, kept_back = (
+        tokenize([t for t in part if t.role in trained_roles], backbone.tokenizer, longest)
+        for part in (transitions, held_out)
+    )
+    if not samples:
+        raise DataError("behavior_cloning", "no transitions of a role that is trained", "make demonstrations first")
+    objective = BehaviorCloning(backbone, config.role_weights)
+    train(objective, samples, config, output=output, seed=seed, held_out=kept_back, label="behavior cloning")
+    folder = output / POLICY_FOLDER
+    with checkpoints.written_whole(folder) as scratch:
+        backbone.save(scratch)
+    return folder
+
+
+def run(
+    config: BehaviorCloningConfig,
+    backbone_config: BackboneConfig,
+    transitions: Sequence[Transition],
+    held_out: Sequence[Transition],
+    output: Path,
+    seed: int,
+) -> Path:
+    """Make or load the backbone, clone the demonstrations, and return the folder of the policy."""
+    texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
+    backbone = backbones.load(backbone_config, texts=texts, seed=seed)
+    return train_behavior_cloning(backbone, transitions, held_out, config, output=output, seed=seed)
+
+
+def _by_role(name: str, values: Tensor, role: Tensor) -> dict[str, Tally]:
+    """Sums and counts of each role's share of the values (B,)."""
+    tallies: dict[str, Tally] = {}
+    for index, each in enumerate(ROLES):
+        chosen = (role == index).to(values.dtype)
+        tallies[f"{name}_{each.value}"] = Tally((values * chosen).sum(), chosen.sum())
+    return tallies

@@ -1,0 +1,93 @@
+"""Checkpoints that appear whole or not at all, in Hugging Face form."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from step_hrl.errors import DataError
+from step_hrl.models.backbone import Backbone
+
+STATE_FILE = "trainer_state.json"
+OPTIMIZERS_FILE = "optimizers.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """Where training stood: updates done of how many, and what run it belongs to.
+
+    ``fingerprint`` digests settings, seed and data. Data order, learning rate and dropout follow from seed and update
+    alone, so nothing else is needed to go on exactly.
+    """
+
+    update: int
+    updates: int
+    fingerprint: str
+
+
+@contextmanager
+def written_whole(folder: Path) -> Generator[Path]:
+    """Give a scratch folder that takes the place of ``folder`` when everything in it has been written."""
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def save(
+    output: Path, backbone: Backbone, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState, keep: int
+) -> Path:
+    """Write ``checkpoint-<update>`` and remove all but the newest ``keep``."""
+    with written_whole(output / f"checkpoint-{state.update}") as folder:
+        backbone.save(folder)
+        torch.save([optimizer.state_dict() for optimizer in optimizers], folder / OPTIMIZERS_FILE)
+        (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=1) + "\n")
+    for old in _checkpoints(output)[:-keep]:
+        shutil.rmtree(old)
+    return output / f"checkpoint-{state.update}"
+
+
+def latest(output: Path) -> Path | None:
+    """The newest checkpoint in a folder, if there is one."""
+    found = _checkpoints(output)
+    return found[-1] if found else None
+
+
+def restore(
+    folder: Path, backbone: Backbone, optimizers: Sequence[torch.optim.Optimizer], fingerprint: str
+) -> TrainerState:
+    """Set model and optimizers to a checkpoint.
+
+    Raises :class:`~step_hrl.errors.DataError` for a damaged checkpoint, or one of other settings, seed or data.
+    """
+    try:
+        state = TrainerState(**json.loads((folder / STATE_FILE).read_text()))
+        if state.fingerprint != fingerprint:
+            remedy = "restore the settings it was begun with, or remove it to start afresh"
+            raise DataError(str(folder), "checkpoint of other settings, seed or data", remedy)
+        backbone.restore(folder)
+        saved = torch.load(folder / OPTIMIZERS_FILE, map_location=backbone.device, weights_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(
+            str(folder), f"damaged checkpoint ({error})", "remove it to go on from the one before"
+        ) from error
+    for optimizer, optimizer_state in zip(optimizers, saved, strict=True):
+        optimizer.load_state_dict(optimizer_state)
+    return state
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))

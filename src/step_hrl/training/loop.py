@@ -1,0 +1,264 @@
+"""The training loop both stages share: batches, updates, schedule, metrics, checkpoints, on one process or many."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
+from torch import Tensor, nn
+
+from step_hrl.config import TrainingConfig
+from step_hrl.errors import ModelError
+from step_hrl.models.backbone import Backbone
+from step_hrl.models.collate import TransitionBatch, TransitionTokens, batches_of_similar_length, collate
+from step_hrl.models.randomness import reseed, seeded
+from step_hrl.training import checkpoints
+from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers
+from step_hrl.training.optimizers import create_optimizers, schedule, set_learning_rate
+from step_hrl.training.progress import TrainingProgress
+
+
+class Losses(NamedTuple):
+    """What an objective makes of a batch: the mean over its samples to minimise, and figures worth a log line."""
+
+    total: Tensor
+    tallies: dict[str, Tally]
+
+
+class Objective(nn.Module, ABC):
+    """What a stage minimises. Its parameters, the backbone's among them, are what the loop trains."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Own the backbone."""
+        super().__init__()
+        self.backbone = backbone
+
+    @abstractmethod
+    def forward(self, batch: TransitionBatch) -> Losses:
+        """Mean loss of a batch. The tallies have the same names for every batch."""
+
+    @abstractmethod
+    def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
+        """Figures of a held-out batch, taken without gradients. The same names for every batch."""
+
+
+class BatchPlan:
+    """Which samples each process reads at each update, from (seed, update) alone: what a resumed run needs."""
+
+    def __init__(self, lengths: Sequence[int], config: TrainingConfig, seed: int, processes: int) -> None:
+        """Plan the updates of ``config.epochs`` passes over samples of these lengths (tokens)."""
+        self._lengths = lengths
+        self._tokens_per_batch = config.tokens_per_batch
+        self._accumulated = config.gradient_accumulation
+        self._seed = seed
+        self._processes = processes
+        whole = math.floor(config.epochs)
+        per_epoch = [self._updates_in(self._batches(epoch)) for epoch in range(whole)]
+        part = config.epochs - whole
+        last = math.ceil(part * self._updates_in(self._batches(whole))) if part else 0
+        self.updates = sum(per_epoch) + last
+        """Updates in the whole run."""
+        self.samples_per_batch = len(lengths) / len(self._batches(0))
+        """Mean number of samples in one process' forward pass."""
+
+    def updates_from(self, done: int, process: int) -> Iterator[list[tuple[int, ...]]]:
+        """Yield, for each update after ``done``, the batches of one process (``gradient_accumulation`` of them)."""
+        group = self._processes * self._accumulated
+        epoch = first = 0
+        while first < self.updates:
+            batches = self._batches(epoch)
+            count = self._updates_in(batches)
+            for update in range(max(done, first), min(first + count, self.updates)):
+                start = (update - first) * group
+                # The last update of an epoch is filled up from the epoch's beginning.
+                yield [
+                    batches[place % len(batches)] for place in range(start + process, start + group, self._processes)
+                ]
+            first += count
+            epoch += 1
+
+    def _updates_in(self, batches: Sequence[tuple[int, ...]]) -> int:
+        return math.ceil(len(batches) / (self._processes * self._accumulated))
+
+    def _batches(self, epoch: int) -> list[tuple[int, ...]]:
+        return batches_of_similar_length(self._lengths, self._tokens_per_batch, self._seed, epoch)
+
+
+def train(
+    objective: Objective,
+    samples: Sequence[TransitionTokens],
+    config: TrainingConfig,
+    *,
+    output: Path,
+    seed: int,
+    held_out: Sequence[TransitionTokens] = (),
+    label: str = "training",
+) -> dict[str, float]:
+    """Minimise an objective; go on from the newest checkpoint in ``output`` if there is one.
+
+    On a CPU, a run that was interrupted and resumed ends with bitwise the same weights as one that was not. The seed
+    decides data order and dropout; global random state is left as it was.
+
+    Returns the held-out figures after the last update (empty without held-out samples).
+
+    Raises :class:`~step_hrl.errors.ModelError` when the loss is no longer finite (nothing is then overwritten),
+    :class:`~step_hrl.errors.DataError` for a checkpoint that does not belong to this run.
+    """
+    check_trackers(config.trackers)
+    accelerator = Accelerator(mixed_precision="no", log_with=list(config.trackers) or None, project_dir=str(output))
+    return _Training(objective, samples, config, output, seed, held_out, label, accelerator).run()
+
+
+class _Training:
+    """The state of one call of :func:`train`."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        samples: Sequence[TransitionTokens],
+        config: TrainingConfig,
+        output: Path,
+        seed: int,
+        held_out: Sequence[TransitionTokens],
+        label: str,
+        accelerator: Any,
+    ) -> None:
+        self.samples = samples
+        self.held_out = held_out
+        self.config = config
+        self.output = output
+        self.seed = seed
+        self.label = label
+        self.accelerator = accelerator
+        self.backbone = objective.backbone
+        self.objective = objective
+        self.optimizers = create_optimizers(objective, config)
+        self.plan = BatchPlan([len(sample) for sample in samples], config, seed, accelerator.num_processes)
+        self.fingerprint = _fingerprint(samples, config, seed, accelerator.num_processes)
+        self.means = Means()
+
+    def run(self) -> dict[str, float]:
+        done = self._resume()
+        module: Any = self.accelerator.prepare(self.objective)
+        log = MetricsLog(self.accelerator, self.output, done)
+        if self.config.trackers:
+            self.accelerator.init_trackers(self.label, config=self.config.model_dump(mode="json"))
+        figures: dict[str, float] = {}
+        shown = self.accelerator.is_main_process
+        progress = TrainingProgress(self.label, self.plan.updates, done, shown)
+        with seeded(self.seed), progress:
+            tokens, since = 0, time.monotonic()
+            for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
+                norm = self._update(module, update, batches)
+                tokens += sum(len(self.samples[index]) for batch in batches for index in batch)
+                line = ""
+                if update % self.config.log_every == 0 or update == self.plan.updates:
+                    rate = tokens * self.accelerator.num_processes / (time.monotonic() - since)
+                    values = self._log(log, update, norm, rate)
+                    line = f"loss {values['loss']:.3f}, {rate:.0f} tokens/s"
+                    tokens, since = 0, time.monotonic()
+                progress.advance(update, line)
+                if update % self.config.checkpoint_every == 0 or update == self.plan.updates:
+                    figures = self._evaluate(log, update)
+                    self._checkpoint(update)
+                    since = time.monotonic() if not tokens else since
+        if not figures and self.held_out:
+            figures = self._evaluate(log, done)
+        self.accelerator.end_training()
+        return figures
+
+    def _resume(self) -> int:
+        newest = checkpoints.latest(self.output)
+        if newest is None:
+            return 0
+        return checkpoints.restore(newest, self.backbone, self.optimizers, self.fingerprint).update
+
+    def _update(self, module: Any, update: int, batches: Sequence[Sequence[int]]) -> float:
+        """One update of the weights; the gradient's norm before clipping."""
+        # Dropout depends on seed, update and process only, so that no random state has to be kept.
+        reseed(hash((self.seed, update, self.accelerator.process_index)) & 0x7FFFFFFF)
+        module.train()
+        for place, indices in enumerate(batches):
+            batch = self._batch(self.samples, indices)
+            last = place == len(batches) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(module), self._autocast():
+                losses: Losses = module(batch)
+                # Every sample weighs the same, however many share its batch.
+                share = len(batch) / self.plan.samples_per_batch / len(batches)
+                total = losses.total * share
+            self.accelerator.backward(total)
+            count = total.new_tensor(float(len(batch)))
+            self.means.add({"loss": Tally(losses.total * count, count), **losses.tallies})
+        set_learning_rate(self.optimizers, schedule(update - 1, self.plan.updates, self.config.warmup_fraction))
+        trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
+        norm = float(torch.nn.utils.clip_grad_norm_(trained, self.config.max_gradient_norm, foreach=True))
+        if not math.isfinite(norm):
+            got = f"loss or gradient is not finite at update {update} of {self.plan.updates}"
+            raise ModelError(str(self.output), got, "lower learning_rate; earlier checkpoints are untouched")
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _log(self, log: MetricsLog, update: int, norm: float, rate: float) -> dict[str, float]:
+        factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
+        values = self.means.read(self.accelerator)
+        figures = {
+            "learning_rate": self.config.learning_rate * factor,
+            "gradient_norm": norm,
+            "tokens_per_second": rate,
+        }
+        log.write(update, {**values, **figures})
+        return values
+
+    @torch.no_grad()
+    def _evaluate(self, log: MetricsLog, update: int) -> dict[str, float]:
+        if not self.held_out:
+            return {}
+        self.objective.eval()
+        lengths = [len(sample) for sample in self.held_out]
+        batches = batches_of_similar_length(lengths, 4 * self.config.tokens_per_batch, self.seed, 0)
+        means = Means()
+        processes = self.accelerator.num_processes
+        for place in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
+            # Processes count the same names: one that has no batch left counts an empty one.
+            batch = self._batch(self.held_out, batches[place % len(batches)])
+            with self._autocast():
+                tallies = self.objective.evaluate(batch)
+            weight = 1.0 if place < len(batches) else 0.0
+            means.add({f"held_out/{name}": Tally(t.total * weight, t.number * weight) for name, t in tallies.items()})
+        figures = means.read(self.accelerator)
+        log.write(update, figures)
+        return figures
+
+    def _checkpoint(self, update: int) -> None:
+        if self.accelerator.is_main_process:
+            state = checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
+            checkpoints.save(self.output, self.backbone, self.optimizers, state, self.config.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    def _batch(self, samples: Sequence[TransitionTokens], indices: Sequence[int]) -> TransitionBatch:
+        batch = collate([samples[index] for index in indices], self.backbone.tokenizer.pad)
+        return batch.to(self.accelerator.device)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.mixed_precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+
+def _fingerprint(samples: Sequence[TransitionTokens], config: TrainingConfig, seed: int, processes: int) -> str:
+    """Digest of all that decides the weights; what only decides when to log or save is left out."""
+    unimportant = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "held_out_fraction"}
+    settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=unimportant)
+    digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
+    for sample in samples:
+        digest.update(repr((sample.role.value, sample.state, sample.utterance)).encode())
+    return digest.hexdigest()[:16]

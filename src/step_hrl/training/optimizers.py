@@ -1,0 +1,73 @@
+"""Optimizers of a stage, and the schedule their learning rates follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from step_hrl.config import TrainingConfig
+
+
+def create_optimizers(module: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Make the optimizers of every trainable parameter of a module.
+
+    ``adamw``: one AdamW (Loshchilov and Hutter 2019). ``muon``: Muon (Jordan et al. 2024) for the matrices between
+    embedding and head, AdamW for embeddings, head, norms and biases. Weight decay spares vectors.
+    """
+    matrices, tables, vectors = _sort(module)
+    decayed = [*tables] if config.optimizer == "muon" else [*matrices, *tables]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers: list[torch.optim.Optimizer] = []
+    if groups:
+        optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
+    if config.optimizer == "muon" and matrices:
+        optimizers.append(
+            torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay, momentum=0.95)
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Give every parameter group its share of its own peak learning rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+
+def schedule(update: int, updates: int, warmup_fraction: float) -> float:
+    """Share of the peak learning rate at an update (from 0): a linear rise, then half a cosine down to 0.
+
+    >>> [round(schedule(update, 10, 0.2), 3) for update in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    warmup = math.ceil(updates * warmup_fraction)
+    if update < warmup:
+        return (update + 1) / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
+
+
+def _sort(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as (hidden matrices, embedding and head tables, vectors)."""
+    tables_by_id: set[int] = set()
+    for name, child in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
+        if isinstance(child, nn.Embedding) or name.endswith("lm_head"):
+            tables_by_id.update(id(parameter) for parameter in child.parameters())
+    matrices: list[nn.Parameter] = []
+    tables: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            kind = tables if id(parameter) in tables_by_id else matrices if parameter.ndim == 2 else vectors
+            kind.append(parameter)
+    return matrices, tables, vectors
