@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from step_hrl.experts.scienceworld import find, lifespan, matter, melting_point, screen, thermometer
+from step_hrl.experts.scienceworld import circuit, find, lifespan, matter, melting_point, screen, thermometer
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.roles.text import SHOWN_SUBTASKS
 from step_hrl.types import Observation
@@ -16,6 +16,8 @@ _PLANS: tuple[tuple[re.Pattern[str], _Plan], ...] = (
     (find.TASK, find.plan),
     (lifespan.TASK, lifespan.plan),
     (thermometer.TASK, thermometer.plan),
+    (circuit.POWER, circuit.power),
+    (circuit.CONDUCTIVITY, circuit.conductivity),
     (matter.TASK, matter.plan),
     (melting_point.TASK, melting_point.plan),
 )

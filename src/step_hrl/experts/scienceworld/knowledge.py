@@ -60,6 +60,11 @@ def is_plant(thing: Thing) -> bool:
 MELTING_POINT_CELSIUS: dict[str, float] = {"mercury": -39, "gallium": 30, "chocolate": 35, "tin": 232, "lead": 327}
 """Where the known substances melt."""
 
+FUELLED = {"gas generator", "nuclear generator"}
+"""Sources of electricity that have to be switched on."""
+RENEWABLE = {"solar panel", "wind generator"}
+"""Sources of electricity that work outside, and need nothing else."""
+
 _LIQUIDS = re.compile(r"(juice|water|mercury|milk|oil|paint)$")
 _WATER = {"ice": "solid", "water": "liquid", "steam": "gas"}
 _PREFIXES = {"solid": "solid", "liquid": "liquid", "gaseous": "gas"}
@@ -92,3 +97,13 @@ def is_substance(name: str, substance: str) -> bool:
 def is_vessel(name: str) -> bool:
     """Whether a thing of this name holds something and can be carried."""
     return re.search(r"(cup|jug|pot|jar|bowl|beaker)$", name) is not None
+
+
+def is_load(name: str) -> bool:
+    """Whether a thing of this name shows that a current flows through it."""
+    return re.search(r"(light bulb|buzzer|motor)\b", name) is not None
+
+
+def is_wire(name: str) -> bool:
+    """Whether a thing of this name is a wire."""
+    return name.endswith(" wire")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from step_hrl.experts.scienceworld import facts as fact
 from step_hrl.experts.scienceworld import house, matter, screen, subtasks
 from step_hrl.experts.scienceworld.facts import Facts
-from step_hrl.experts.scienceworld.knowledge import phase
+from step_hrl.experts.scienceworld.knowledge import FUELLED, is_load, is_wire, phase
 from step_hrl.experts.scienceworld.screen import Scene, Thing
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import Observation
@@ -58,6 +58,58 @@ def _put(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 def _measure(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     return Decision(f"use thermometer on {words['thing']}", True)
+
+
+def _collect(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    missing = [thing for thing in words["things"].split(", ") if not scene.holding(thing)]
+    return Decision(f"pick up {missing[0]}", len(missing) == 1) if missing else None
+
+
+def _drop(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision(f"drop {words['thing']}", True)
+
+
+def _power(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    thing, source = words["thing"], words["source"]
+    connected = fact.items(facts, "connected")
+    first, second = _wires(connected, scene)
+    connections = (
+        f"{source} anode to {first} terminal 1",
+        f"{source} cathode to {second} terminal 1",
+        f"{first} terminal 2 to {thing} cathode",
+        f"{second} terminal 2 to {thing} anode",
+    )
+    if len(connected) < len(connections):
+        return Decision(f"connect {connections[len(connected)]}", False)
+    if source in FUELLED and source not in facts:
+        return Decision(f"activate {source}", False)
+    return Decision("wait1", False)
+
+
+def _conduct(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    """Battery, wire, lamp, the thing itself, wire: the lamp (or buzzer, or motor) shows whether a current flows."""
+    thing = words["thing"]
+    connected = fact.items(facts, "connected")
+    first, second = _wires(connected, scene)
+    load = next((shown.name for shown in scene.seen() if is_load(shown.name)), "light bulb")
+    connections = (
+        f"battery anode to {first} terminal 1",
+        f"battery cathode to {second} terminal 1",
+        f"{first} terminal 2 to {load} cathode",
+        f"{thing} terminal 1 to {second} terminal 2",
+        f"{thing} terminal 2 to {load} anode",
+    )
+    if len(connected) < len(connections):
+        return Decision(f"connect {connections[len(connected)]}", False)
+    return Decision("wait1", True)
+
+
+def _wires(connected: list[str], scene: Scene) -> tuple[str, str]:
+    """The two wires of a circuit: those already connected, else the first the screen lists."""
+    used = [link.partition("-")[2] for link in connected[:2]]
+    free = [thing.name for thing in scene.everything() if is_wire(thing.name) and thing.name not in used]
+    first, second = (*used, *free, "wire", "wire")[:2]
+    return first, second
 
 
 _OPENED_FIRST = ("fridge", "freezer", "cupboard", "oven")
@@ -169,4 +221,8 @@ _RULES: dict[str, Callable[[Words, Facts, Scene], Decision | None]] = {
     "heat": _heat,
     "cool": _cool,
     "melt": _melt,
+    "collect": _collect,
+    "drop": _drop,
+    "power": _power,
+    "conduct": _conduct,
 }

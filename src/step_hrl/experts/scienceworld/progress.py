@@ -11,6 +11,7 @@ from collections.abc import Callable
 from step_hrl.experts.scienceworld import facts as fact
 from step_hrl.experts.scienceworld import screen
 from step_hrl.experts.scienceworld.facts import Facts
+from step_hrl.experts.scienceworld.knowledge import is_load
 from step_hrl.types import Observation
 
 _NOT_UNDERSTOOD = ("No known action", "Unknown action", "The reply could not be read", "I'm not sure")
@@ -65,6 +66,8 @@ def _measured(facts: Facts, match: re.Match[str], answer: str, scene: screen.Sce
 
 def _waited(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
     facts["waited"] = str(fact.count(facts, "waited") + 1)
+    if "connected" in facts:
+        _see_light(facts, scene)
 
 
 def _opened(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
@@ -78,11 +81,23 @@ def _switched(facts: Facts, match: re.Match[str], answer: str, scene: screen.Sce
     facts[fact.clean(match["thing"]).replace(":", "")] = _STATES[match["state"]]
 
 
+def _connected(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    fact.add(facts, "connected", f"{match['one'].strip()}-{match['other'].strip()}")
+    _see_light(facts, scene)
+
+
+def _see_light(facts: Facts, scene: screen.Scene) -> None:
+    lit = next((thing.name for thing in scene.everything() if is_load(thing.name) and "on" in thing.states), None)
+    if lit is not None:
+        facts["lit"] = fact.clean(lit)
+
+
 _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = (
     (re.compile(r"=> You move to the (?P<room>[a-z ]+)\."), _visited),
     (re.compile(r"=> You focus on the (?P<thing>.+?)\.$"), _focused),
     (re.compile(r"^(?:pick up (?P<named>.+)|.*) => .*?You move the (?P<thing>.+?) to the (?P<place>.+?)\.$"), _moved),
     (re.compile(r"temperature of (?P<degrees>-?\d+) degrees"), _measured),
+    (re.compile(r" on (?P<one>.+?) is now connected to .+? on (?P<other>.+?)$"), _connected),
     (re.compile(r"=> You decide to wait"), _waited),
     (re.compile(r"=> The (?!door)(?P<thing>[a-z ]+) is now open"), _opened),
     (re.compile(r"=> The (?P<thing>[a-z ]+) appears (?P<state>broken)"), _switched),

@@ -62,16 +62,16 @@ class Scene:
             yield from thing.inside()
 
     def find(self, name: str) -> Thing | None:
-        """The first thing of this name in the room, else among what is held."""
-        return next((thing for thing in self.everything() if thing.name == name), None)
+        """The first thing an action of this name can mean, in the room or held: ``apple`` also means a red apple."""
+        return next((thing for thing in self.everything() if _means(name, thing.name)), None)
 
     def has(self, name: str) -> bool:
         """Whether a thing of this name is in the room."""
-        return any(thing.name == name for thing in self.seen())
+        return any(_means(name, thing.name) for thing in self.seen())
 
     def holding(self, name: str) -> bool:
-        """Whether a thing of this name is held, itself or inside something held."""
-        return any(thing.name == name or thing.holds(name) for thing in self.held)
+        """Whether a thing of this name is held."""
+        return any(_means(name, thing.name) for thing in self.held)
 
     def call(self, thing: Thing) -> str:
         """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""
@@ -79,13 +79,6 @@ class Scene:
         if alike < 2 or not thing.contents:
             return thing.name
         return f"{thing.name} containing {thing.contents[0].name}"
-
-    def around(self, name: str) -> Thing | None:
-        """The innermost thing that contains one of this name, in the room or held."""
-        for thing in self.everything():
-            if any(inner.name == name for inner in thing.contents):
-                return thing
-        return None
 
 
 def read(observation: Observation) -> Scene:
@@ -110,6 +103,10 @@ Thing(name='apple seed', states=(), contents=(), stage='', count=5))
     if line.strip() in ("", "nothing", "None"):
         return ()
     return tuple(thing for part in _split(line) if (thing := _thing(part)).name)
+
+
+def _means(name: str, shown: str) -> bool:
+    return shown == name or shown.endswith(f" {name}")
 
 
 def _doors(line: str) -> dict[str, bool]:

@@ -14,12 +14,16 @@ SENTENCES: dict[str, str] = {
     "take": "focus on the {thing} and pick it up",
     "take_plant": "focus on the {thing} in {pot} and pick up the pot",
     "focus": "focus on the {thing}",
-    "get": "get the {thing}",
+    "get": "find the {thing} and pick it up",
     "put": "put the {thing} in the {place}",
     "measure": "measure the temperature of the {thing}",
     "fill": "fill the {thing} with water",
     "heat": "heat the {thing} in the oven until it {change}",
     "cool": "cool the {thing} in the freezer until it {change}",
+    "collect": "collect the {things}",
+    "drop": "put down the {thing}",
+    "power": "power the {thing} with the {source}",
+    "conduct": "test whether the {thing} conducts electricity",
     "melt": "melt the {thing} in the oven and measure its temperature",
 }
 """What each kind says; the words in braces are the expert's choices, always visible on the screen or in the task."""

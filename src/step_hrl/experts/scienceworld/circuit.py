@@ -1,0 +1,60 @@
+"""power-component (with any, a renewable or a nonrenewable source) and test-conductivity: circuits in the workshop."""
+
+from __future__ import annotations
+
+import re
+
+from step_hrl.experts.scienceworld.knowledge import FUELLED, RENEWABLE, is_load, is_wire
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.subtasks import say
+
+POWER = re.compile(
+    r"Your task is to turn on the (?P<thing>[a-z ]+?)"
+    r"( by powering it using a (?P<source>renewable|nonrenewable) power source)?\."
+)
+CONDUCTIVITY = re.compile(
+    r"determine if (?P<thing>.+?) is electrically conductive\. .*? located around the (?P<room>[a-z ]+)\."
+    r".*electrically conductive, place it in the (?P<yes>[a-z ]+ box)"
+    r".*electrically nonconductive, place it in the (?P<no>[a-z ]+ box)"
+)
+
+
+def power(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of power-component."""
+    thing, focus = task["thing"], say("focus", thing=task["thing"])
+    if not now.did(focus):
+        return now.go("workshop") or focus
+    if task["source"] == "renewable":
+        return _power_outside(now, thing)
+    sources = FUELLED if task["source"] else {"battery"}
+    source = next((shown.name for shown in now.scene.seen() if shown.name in sources), None)
+    return say("power", thing=thing, source=source) if source else None
+
+
+def _power_outside(now: Situation, thing: str) -> str | None:
+    source = next((shown.name for shown in now.scene.everything() if shown.name in RENEWABLE), None)
+    if source is None:
+        return None
+    if now.last("collect") is None:
+        wires = [shown.name for shown in now.scene.seen() if is_wire(shown.name)]
+        return say("collect", things=", ".join([thing, source, *wires[:2]]))
+    if towards := now.go("outside"):
+        return towards
+    drop = say("drop", thing=source)
+    return drop if not now.did(drop) else say("power", thing=thing, source=source)
+
+
+def conductivity(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of test-conductivity, of known and of unknown substances."""
+    thing, room = task["thing"], task["room"]
+    if not now.did(say("find", thing=thing)):
+        return now.go(room) or say("find", thing=thing)
+    if now.scene.room == room != "workshop" and not now.scene.holding(thing):
+        return say("get", thing=thing)
+    if towards := now.go("workshop"):
+        return towards
+    test = say("conduct", thing=thing)
+    if not now.did(test):
+        return test
+    lit = any(is_load(shown.name) and "on" in shown.states for shown in now.scene.everything())
+    return say("put", thing=thing, place=task["yes" if lit else "no"])
