@@ -14,7 +14,7 @@ from step_hrl.errors import WorldError
 from step_hrl.experts.base import Demonstration
 from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
-from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
+from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
 
 _LOOK = re.compile(r"(\w+): (.*)\. Doors: (.*)\.")
 _PIECE = re.compile(r"(\w+)(?: \(([^)]*)\))?")
@@ -96,7 +96,7 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
         observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
     actions = sum(segment.duration for segment in segments)
     episode = Episode(
-        id=f"expert/{task.split}/{task.key}/seed-{seed}",
+        id=episode_id(task, seed),
         task=task,
         segments=tuple(segments),
         score=info["score"],

@@ -1,0 +1,61 @@
+# Everything below makes its own environment in .venv, asks nothing and needs no Java: the first run downloads packages
+# (a few minutes), later ones start at once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/quickstart.yaml
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help quickstart test lint format benchmarks clean
+
+help:
+	@echo "make quickstart   train a small agent on ScienceWorld and show how it scores (RECIPE=... for another recipe)"
+	@echo "make test         run the tests"
+	@echo "make lint         check style, types and which file may import which"
+	@echo "make format       format the code"
+	@echo "make benchmarks   measure speed"
+	@echo "make clean        remove .venv and caches (runs are kept)"
+
+quickstart: $(VENV)/.run
+	@echo "==> step-hrl run $(RECIPE)"
+	@$(BIN)/step-hrl run $(RECIPE)
+
+test: $(VENV)/.dev
+	@echo "==> tests"
+	@$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@echo "==> pyright"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --pythonpath $(BIN)/python
+	@echo "==> import-linter"
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+benchmarks: $(VENV)/.dev
+	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "step-hrl needs Python 3.10 or newer; name one with make PYTHON=python3.12"; exit 1; }
+	@echo "==> making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: pyproject.toml constraints.txt $(VENV)/.made
+	@echo "==> installing step-hrl and ScienceWorld into $(VENV) (some minutes the first time)"
+	@$(INSTALL) --editable '.[scienceworld]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "==> installing what tests and checks need into $(VENV)"
+	@$(INSTALL) --editable '.[scienceworld,dev]'
+	@touch $@
