@@ -23,7 +23,7 @@ def act(subtask: str, progress: str, observation: Observation) -> Decision | Non
     if rule is None:
         return None
     if "asked" in facts:
-        return Decision("0", True)
+        return Decision("0", False)
     return rule(words, facts, screen.read(observation))
 
 
@@ -110,6 +110,44 @@ def _wires(connected: list[str], scene: Scene) -> tuple[str, str]:
     free = [thing.name for thing in scene.everything() if is_wire(thing.name) and thing.name not in used]
     first, second = (*used, *free, "wire", "wire")[:2]
     return first, second
+
+
+def _read(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision(f"read {words['thing']}", True)
+
+
+def _mix(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    vessel = words["vessel"]
+    inside = scene.find(vessel)
+    for ingredient in words["things"].split(", "):
+        if inside is None or not any(screen.means(ingredient, thing.name) for thing in inside.contents):
+            return _add(ingredient, vessel, facts, scene)
+    sink = scene.find("sink")
+    if sink is not None and "on" in sink.states:
+        return Decision("deactivate sink", False)
+    return Decision(f"mix {vessel}", True)
+
+
+def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision | None:
+    if ingredient == "water":
+        sink = scene.find("sink")
+        filling = sink is not None and sink.holds(vessel)
+        return Decision("activate sink" if filling else f"move {vessel} to sink", False)
+    found = scene.find(ingredient)
+    if found is None:
+        return _search(ingredient, scene)
+    holder = matter.holder(scene, found)
+    if phase(ingredient) == "liquid" and holder is not None:
+        return Decision(f"pour {holder.name} containing {ingredient} into {vessel}", False)
+    if holder is not None and holder.name.endswith("jar") and holder.name not in fact.items(facts, "opened"):
+        return Decision(f"open {holder.name}", False)
+    return Decision(f"move {ingredient} to {vessel}", False)
+
+
+def _await(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if scene.shows(words["thing"]):
+        return Decision(f"focus on {words['thing']}", True)
+    return Decision("wait1" if words["thing"].endswith(" stage") else "wait", False)
 
 
 _OPENED_FIRST = ("fridge", "freezer", "cupboard", "oven")
@@ -221,6 +259,9 @@ _RULES: dict[str, Callable[[Words, Facts, Scene], Decision | None]] = {
     "heat": _heat,
     "cool": _cool,
     "melt": _melt,
+    "await": _await,
+    "read": _read,
+    "mix": _mix,
     "collect": _collect,
     "drop": _drop,
     "power": _power,

@@ -92,11 +92,26 @@ def _see_light(facts: Facts, scene: screen.Scene) -> None:
         facts["lit"] = fact.clean(lit)
 
 
+def _read(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts["recipe"] = fact.clean(match["things"])
+
+
+def _added(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    fact.add(facts, "added", match["thing"])
+
+
+def _mixed(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
+    facts["mixed"] = fact.clean(match["thing"])
+
+
 _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = (
     (re.compile(r"=> You move to the (?P<room>[a-z ]+)\."), _visited),
     (re.compile(r"=> You focus on the (?P<thing>.+?)\.$"), _focused),
     (re.compile(r"^(?:pick up (?P<named>.+)|.*) => .*?You move the (?P<thing>.+?) to the (?P<place>.+?)\.$"), _moved),
     (re.compile(r"temperature of (?P<degrees>-?\d+) degrees"), _measured),
+    (re.compile(r"The recipe reads: .*you need to mix (?P<things>.+?)\.$"), _read),
+    (re.compile(r"^pour .+? containing (?P<thing>.+?) into .+ => You pour"), _added),
+    (re.compile(r" mix to produce (?:an? )?(?P<thing>.+?)\.$"), _mixed),
     (re.compile(r" on (?P<one>.+?) is now connected to .+? on (?P<other>.+?)$"), _connected),
     (re.compile(r"=> You decide to wait"), _waited),
     (re.compile(r"=> The (?!door)(?P<thing>[a-z ]+) is now open"), _opened),

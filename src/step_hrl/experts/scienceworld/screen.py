@@ -63,15 +63,21 @@ class Scene:
 
     def find(self, name: str) -> Thing | None:
         """The first thing an action of this name can mean, in the room or held: ``apple`` also means a red apple."""
-        return next((thing for thing in self.everything() if _means(name, thing.name)), None)
+        return next((thing for thing in self.everything() if means(name, thing.name)), None)
 
     def has(self, name: str) -> bool:
         """Whether a thing of this name is in the room."""
-        return any(_means(name, thing.name) for thing in self.seen())
+        return any(means(name, thing.name) for thing in self.seen())
 
     def holding(self, name: str) -> bool:
         """Whether a thing of this name is held."""
-        return any(_means(name, thing.name) for thing in self.held)
+        return any(means(name, thing.name) for thing in self.held)
+
+    def shows(self, name: str) -> bool:
+        """Whether a thing of exactly this name is in the room; a plant's may say its stage of life."""
+        plant = _STAGE.match(name)
+        wanted = (plant["name"], plant["stage"]) if plant else (name, "")
+        return any((thing.name, thing.stage) == wanted for thing in self.seen())
 
     def call(self, thing: Thing) -> str:
         """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""
@@ -105,7 +111,12 @@ Thing(name='apple seed', states=(), contents=(), stage='', count=5))
     return tuple(thing for part in _split(line) if (thing := _thing(part)).name)
 
 
-def _means(name: str, shown: str) -> bool:
+def means(name: str, shown: str) -> bool:
+    """Whether an action's word can mean a thing shown by that name.
+
+    >>> means("apple", "red apple"), means("apple", "apple seed")
+    (True, False)
+    """
     return shown == name or shown.endswith(f" {name}")
 
 

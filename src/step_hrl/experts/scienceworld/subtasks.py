@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "go": "go to the {room}",
     "find": "find the {thing} and focus on it",
     "take": "focus on the {thing} and pick it up",
+    "await": "wait for the {thing} and focus on it",
     "take_plant": "focus on the {thing} in {pot} and pick up the pot",
     "focus": "focus on the {thing}",
     "get": "find the {thing} and pick it up",
@@ -24,6 +25,8 @@ SENTENCES: dict[str, str] = {
     "drop": "put down the {thing}",
     "power": "power the {thing} with the {source}",
     "conduct": "test whether the {thing} conducts electricity",
+    "read": "read the {thing}",
+    "mix": "mix the {things} in the {vessel}",
     "melt": "melt the {thing} in the oven and measure its temperature",
 }
 """What each kind says; the words in braces are the expert's choices, always visible on the screen or in the task."""

@@ -1,0 +1,45 @@
+"""identify-life-stages: focus on each stage of an animal's or a plant's life, outside, from the earliest on."""
+
+from __future__ import annotations
+
+import re
+
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.subtasks import say
+
+ANIMAL = re.compile(r"focus on the (?P<count>\d) life stages of the (?P<animal>[a-z ]+?), starting")
+PLANT = re.compile(r"focus on the life stages of the (?P<plant>[a-z ]+?) plant, starting")
+
+_LIVES: dict[str, tuple[str, ...]] = {
+    "butterfly": ("butterfly egg", "caterpillar", "butterfly pupa", "adult butterfly"),
+    "frog": ("frog egg", "tadpole", "adult frog"),
+}
+_SHOWN_AS = {"moth": "butterfly", "common toad": "frog", "toad": "frog"}
+"""The screen calls these by their cousins' names."""
+
+
+def animal(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of identify-life-stages-1."""
+    kind = _SHOWN_AS.get(task["animal"], task["animal"])
+    if kind in _LIVES:
+        return _next(now, _LIVES[kind])
+    if task["count"] == "3":
+        return _next(now, (f"baby {kind}", f"juvenile {kind}", f"adult {kind}"))
+    return _next(now, (f"{kind} egg", f"hatchling {kind}", f"juvenile {kind}", f"adult {kind}"))
+
+
+def plant(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of identify-life-stages-2."""
+    tree = "pea plant" if task["plant"] == "pea" else f"{task['plant']} tree"
+    stages = [f"{tree} in the {stage} stage" for stage in ("seedling", "adult", "reproducing")]
+    return _next(now, (f"{task['plant']} seed", *stages))
+
+
+def _next(now: Situation, stages: tuple[str, ...]) -> str | None:
+    if towards := now.go("outside"):
+        return towards
+    for stage in stages:
+        focus, wait = say("focus", thing=stage), say("await", thing=stage)
+        if not now.did(focus) and not now.did(wait):
+            return focus if now.scene.shows(stage) else wait
+    return None
