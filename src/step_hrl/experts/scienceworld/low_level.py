@@ -23,7 +23,7 @@ def act(subtask: str, progress: str, observation: Observation) -> Decision | Non
     if rule is None:
         return None
     if "asked" in facts:
-        return Decision("0", False)
+        return Decision("0", kind in ("focus", "find", "await"))
     return rule(words, facts, screen.read(observation))
 
 
@@ -37,7 +37,8 @@ def _go(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _focus(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    return Decision(f"focus on {words['thing']}", True)
+    """Of several alike the world asks which one is meant: the subtask is done only with the answer."""
+    return Decision(f"focus on {words['thing']}", scene.alike(words["thing"]) < 2)
 
 
 def _take(words: Words, facts: Facts, scene: Scene) -> Decision | None:
@@ -146,7 +147,7 @@ def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision |
 
 def _await(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     if scene.shows(words["thing"]):
-        return Decision(f"focus on {words['thing']}", True)
+        return _focus(words, facts, scene)
     return Decision("wait1" if words["thing"].endswith(" stage") else "wait", False)
 
 

@@ -75,9 +75,13 @@ class Scene:
 
     def shows(self, name: str) -> bool:
         """Whether a thing of exactly this name is in the room; a plant's may say its stage of life."""
+        return self.alike(name) > 0
+
+    def alike(self, name: str) -> int:
+        """How many things in the room have exactly this name; a plant's may say its stage of life."""
         plant = _STAGE.match(name)
         wanted = (plant["name"], plant["stage"]) if plant else (name, "")
-        return any((thing.name, thing.stage) == wanted for thing in self.seen())
+        return sum(thing.count for thing in self.seen() if (thing.name, thing.stage) == wanted)
 
     def call(self, thing: Thing) -> str:
         """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""
