@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from step_hrl.experts.scienceworld import chemistry, circuit, find, life_stages, lifespan, matter, melting_point, screen, thermometer
+from step_hrl.experts.scienceworld import chemistry, circuit, find, grow, life_stages, lifespan, matter, melting_point, screen, thermometer
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.roles.text import SHOWN_SUBTASKS
 from step_hrl.types import Observation
@@ -19,6 +19,8 @@ _PLANS: tuple[tuple[re.Pattern[str], _Plan], ...] = (
     (circuit.POWER, circuit.power),
     (circuit.CONDUCTIVITY, circuit.conductivity),
     (matter.TASK, matter.plan),
+    (grow.PLANT, grow.plant),
+    (grow.FRUIT, grow.fruit),
     (life_stages.ANIMAL, life_stages.animal),
     (life_stages.PLANT, life_stages.plant),
     (chemistry.PAINT, chemistry.paint),

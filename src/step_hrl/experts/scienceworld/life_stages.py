@@ -41,5 +41,5 @@ def _next(now: Situation, stages: tuple[str, ...]) -> str | None:
     for stage in stages:
         focus, wait = say("focus", thing=stage), say("await", thing=stage)
         if not now.did(focus) and not now.did(wait):
-            return focus if now.scene.shows(stage) else wait
+            return focus if now.scene.alike(stage) else wait
     return None

@@ -23,7 +23,7 @@ def act(subtask: str, progress: str, observation: Observation) -> Decision | Non
     if rule is None:
         return None
     if "asked" in facts:
-        return Decision("0", kind in ("focus", "find", "await"))
+        return Decision("0", kind in ("focus", "find", "await", "put", "plant"))
     return rule(words, facts, screen.read(observation))
 
 
@@ -54,7 +54,9 @@ def _take_plant(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _put(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    return Decision(f"move {words['thing']} to {words['place']}", True)
+    if "moved" in facts:
+        return Decision("look around", True)
+    return Decision(f"move {words['thing']} to {words['place']}", scene.alike(words["thing"]) < 2)
 
 
 def _measure(words: Words, facts: Facts, scene: Scene) -> Decision | None:
@@ -146,9 +148,35 @@ def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision |
 
 
 def _await(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    if scene.shows(words["thing"]):
+    if scene.alike(words["thing"]):
         return _focus(words, facts, scene)
     return Decision("wait1" if words["thing"].endswith(" stage") else "wait", False)
+
+
+def _dig(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if any(thing.name == words["thing"] for thing in scene.things):
+        return Decision(f"pick up {words['thing']}", True)
+    return Decision("use shovel on ground", False)
+
+
+def _plant(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    """Seeds lie in the jar by the handful: the world always asks which one is meant."""
+    if "moved" in facts:
+        return Decision("look around", True)
+    return Decision(f"move {words['thing']} in seed jar to {words['pot']}", False)
+
+
+def _bees(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    ways_out = [room for room, is_open in scene.doors.items() if is_open]
+    return Decision(f"close door to {ways_out[0]}", False) if ways_out else Decision("open bee hive", True)
+
+
+def _turn_on(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision(f"activate {words['device']}", True)
+
+
+def _grow(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision("wait", False)
 
 
 _OPENED_FIRST = ("fridge", "freezer", "cupboard", "oven")
@@ -260,6 +288,11 @@ _RULES: dict[str, Callable[[Words, Facts, Scene], Decision | None]] = {
     "heat": _heat,
     "cool": _cool,
     "melt": _melt,
+    "dig": _dig,
+    "plant": _plant,
+    "bees": _bees,
+    "turn_on": _turn_on,
+    "grow": _grow,
     "await": _await,
     "read": _read,
     "mix": _mix,

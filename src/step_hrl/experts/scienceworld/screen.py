@@ -73,15 +73,13 @@ class Scene:
         """Whether a thing of this name is held."""
         return any(means(name, thing.name) for thing in self.held)
 
-    def shows(self, name: str) -> bool:
-        """Whether a thing of exactly this name is in the room; a plant's may say its stage of life."""
-        return self.alike(name) > 0
-
     def alike(self, name: str) -> int:
-        """How many things in the room have exactly this name; a plant's may say its stage of life."""
+        """How many things an action of this name can mean, in the room or held; a plant's may say its stage of life."""
         plant = _STAGE.match(name)
-        wanted = (plant["name"], plant["stage"]) if plant else (name, "")
-        return sum(thing.count for thing in self.seen() if (thing.name, thing.stage) == wanted)
+        if plant is None:
+            return sum(thing.count for thing in self.everything() if means(name, thing.name))
+        wanted = (plant["name"], plant["stage"])
+        return sum(thing.count for thing in self.everything() if (thing.name, thing.stage) == wanted)
 
     def call(self, thing: Thing) -> str:
         """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""

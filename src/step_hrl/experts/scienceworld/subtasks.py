@@ -27,6 +27,11 @@ SENTENCES: dict[str, str] = {
     "conduct": "test whether the {thing} conducts electricity",
     "read": "read the {thing}",
     "mix": "mix the {things} in the {vessel}",
+    "dig": "dig up the {thing}",
+    "plant": "plant the {thing} in {pot}",
+    "bees": "close the doors and open the bee hive",
+    "turn_on": "turn on the {device}",
+    "grow": "wait for the {thing} to grow",
     "melt": "melt the {thing} in the oven and measure its temperature",
 }
 """What each kind says; the words in braces are the expert's choices, always visible on the screen or in the task."""

@@ -1,0 +1,76 @@
+"""grow-plant and grow-fruit: soil, seed, water and, for fruit, bees.
+
+A pot in the running sink never dries out, so nothing has to be watered twice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.subtasks import say
+
+PLANT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+) plant from seed\. .*found in the (?P<room>[a-z ]+)\.")
+FRUIT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+)\. .*Seeds can be found in the (?P<room>[a-z ]+)\.")
+
+_POTS = ("flower pot 1", "flower pot 2")
+
+
+def plant(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of grow-plant: one pot."""
+    seed, pot = f"{task['plant']} seed", _POTS[0]
+    return _sow(now, task, (pot,)) or _first(
+        now,
+        say("focus", thing=f"{seed} in {pot}"),
+        say("put", thing=pot, place="sink"),
+        say("turn_on", device="sink"),
+        say("grow", thing=f"{task['plant']} plant"),
+    )
+
+
+def fruit(now: Situation, task: re.Match[str]) -> str | None:
+    """The next subtask of grow-fruit: two pots, for each tree needs the other's pollen."""
+    return _sow(now, task, _POTS) or _first(
+        now,
+        *(say("put", thing=pot, place="sink") for pot in _POTS),
+        say("turn_on", device="sink"),
+        say("bees"),
+        say("await", thing=task["plant"]),
+    )
+
+
+def _first(now: Situation, *steps: str) -> str | None:
+    return next((step for step in steps if not now.did(step)), None)
+
+
+def _sow(now: Situation, task: re.Match[str], pots: tuple[str, ...]) -> str | None:
+    """The next subtask until every pot has its seed."""
+    jar = say("get", thing="seed jar")
+    if not now.did(jar):
+        return now.go(task["room"]) or jar
+    for pot in pots:
+        sow = say("plant", thing=f"{task['plant']} seed", pot=pot)
+        if not now.did(sow):
+            return _fetch_soil(now, pots, pot) or sow
+    return None
+
+
+def _fetch_soil(now: Situation, pots: tuple[str, ...], pot: str) -> str | None:
+    """The next subtask until a pot has soil: what lies in the greenhouse, else what the shovel digs up outside."""
+    scene = now.scene
+    held = sum(thing.count for thing in scene.held if thing.name == "soil")
+    if scene.room == "outside":
+        filled = [other for other in pots if now.did(say("put", thing="soil", place=other))]
+        if held >= len(pots) - len(filled):
+            return now.go("greenhouse")
+        return say("dig", thing="soil") if scene.holding("shovel") else say("get", thing="shovel")
+    if towards := now.go("greenhouse"):
+        return towards
+    standing = scene.find(pot)
+    if standing is None or standing.holds("soil"):
+        return None
+    if held or any(thing.name == "soil" for thing in scene.things):
+        return say("put", thing="soil", place=pot)
+    if scene.has("shovel"):
+        return say("get", thing="shovel")
+    return now.go("outside")
