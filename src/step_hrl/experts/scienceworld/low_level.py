@@ -23,7 +23,7 @@ def act(subtask: str, progress: str, observation: Observation) -> Decision | Non
     if rule is None:
         return None
     if "asked" in facts:
-        return Decision("0", kind in ("focus", "find", "await", "put", "plant"))
+        return Decision("0", kind in ("focus", "find", "await", "put", "plant", "dig"))
     return rule(words, facts, screen.read(observation))
 
 
@@ -56,7 +56,11 @@ def _take_plant(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 def _put(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     if "moved" in facts:
         return Decision("look around", True)
-    return Decision(f"move {words['thing']} to {words['place']}", scene.alike(words["thing"]) < 2)
+    thing, alike = words["thing"], scene.alike(words["thing"])
+    held = sum(other.count for other in scene.held if screen.means(thing, other.name))
+    if 0 < held < alike:
+        thing, alike = f"{thing} in inventory", held
+    return Decision(f"move {thing} to {words['place']}", alike < 2)
 
 
 def _measure(words: Words, facts: Facts, scene: Scene) -> Decision | None:
@@ -155,7 +159,7 @@ def _await(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 def _dig(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     if any(thing.name == words["thing"] for thing in scene.things):
-        return Decision(f"pick up {words['thing']}", True)
+        return Decision(f"pick up {words['thing']}", scene.alike(words["thing"]) < 2)
     return Decision("use shovel on ground", False)
 
 
