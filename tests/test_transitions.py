@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_hrl.transitions import transitions
+from step_hrl.transitions import distinct, transitions
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Transition
 
 TASK = Task("w", "t", 0, "train", "Do it.")
@@ -114,3 +114,10 @@ def test_next_state_never_crosses_a_terminal(plan: list[list[tuple[bool, float]]
 def test_the_last_step_has_no_progress_update(plan: list[list[tuple[bool, float]]], ending: str) -> None:
     episode = make_episode(plan, ending)
     assert len(of(Role.PROGRESS, transitions(episode))) == len(episode.steps) - 1
+
+
+@given(PLANS)
+def test_distinct_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, float]]]) -> None:
+    cut = transitions(make_episode(plan, "terminated"))
+    assert distinct([*cut, *reversed(cut)]) == distinct(cut)
+    assert len({(t.role, t.state, t.utterance) for t in cut}) == len(distinct(cut))

@@ -133,6 +133,9 @@ class BehaviorCloningConfig(TrainingConfig):
     """Stage 1: length-normalised log-likelihood of the demonstrations' utterances, per role."""
 
     role_weights: RoleWeights = RoleWeights()
+    distinct: bool = False
+    """Whether a decision that occurs many times (same role, prompt and utterance) counts once an epoch. Half of what
+    short household tasks consist of is the same few corridors; False weighs them as the demonstrations do."""
 
 
 class MaxNewTokens(Section):

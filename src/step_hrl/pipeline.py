@@ -25,7 +25,7 @@ from step_hrl.experts.audit import audit, audit_table
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import Job, rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
-from step_hrl.transitions import transitions
+from step_hrl.transitions import distinct, transitions
 from step_hrl.types import Episode, Task, Transition, episode_id
 
 DEMONSTRATION_SECONDS = 300.0
@@ -129,6 +129,8 @@ class Pipeline:
             self._console.print(f"behaviour cloning: {self.policy_folder} is already there", markup=False)
             return self.policy_folder
         train, held_out = _split(solved, config.held_out_fraction)
+        if config.distinct:
+            train = distinct(train)
         return run(
             config,
             self.recipe.backbone,

@@ -5,7 +5,7 @@ Every state is the prompt its role read, rendered by the same function as at act
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TypeVar
 
@@ -27,6 +27,14 @@ def transitions(episode: Episode) -> list[Transition]:
         cut += _low(episode, segment)
         cut += _progress(episode, segment)
     return cut
+
+
+def distinct(cut: Iterable[Transition]) -> list[Transition]:
+    """The first of all transitions that share role, state and utterance, in order."""
+    first: dict[tuple[Role, str, str], Transition] = {}
+    for transition in cut:
+        first.setdefault((transition.role, transition.state, transition.utterance), transition)
+    return list(first.values())
 
 
 def _high(episode: Episode) -> Iterator[Transition]:
