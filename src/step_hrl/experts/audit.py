@@ -1,113 +1,90 @@
-"""What demonstrations are worth as training data: solved, covered by known kinds of subtask, and unambiguous. Pure."""
+"""How good demonstrations are as something to learn from, whatever their world. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from rich.table import Table
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from step_hrl.transitions import transitions
-from step_hrl.types import Episode, Role
+from step_hrl.types import Episode, Role, Transition
 
 OTHER = "other"
-"""The kind of a subtask that no rule of an expert covers."""
+"""The kind of a subtask that an expert could not name (see provenance ``subtask_kinds``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskAudit:
-    """Figures of one task's demonstrations, or of all. Shares are in [0, 1].
+@dataclass(frozen=True)
+class Audit:
+    """What a set of demonstrations amounts to.
 
-    ``ambiguous`` is, per role, the share of prompts that two or more different utterances follow: what no policy that
-    reads these prompts can learn.
+    ``paths`` counts provenance ``path``. Shares are in [0, 1]: ``other_share`` of all subtasks; ``conflicts``, by role,
+    of the distinct prompts for which the expert said two different things in different places: what no policy can
+    learn. ``characters`` is the mean length of an utterance, by role.
     """
 
-    paths: int
-    solved: float
+    episodes: int
+    success_share: float
+    mean_score: float
     mean_actions: float
-    subtasks: int
-    other_subtasks: float
-    ambiguous: dict[str, float]
-    paths_kept: dict[str, int]
+    most_actions: int
+    paths: Mapping[str, int]
+    other_share: float
+    conflicts: Mapping[Role, float]
+    characters: Mapping[Role, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """Figures by task, and over all demonstrations."""
+def audit(episodes: Iterable[Episode]) -> dict[str, Audit]:
+    """Audit demonstrations task by task, in order of appearance, and all together under ``all``.
 
-    by_task: dict[str, TaskAudit]
-    overall: TaskAudit
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-
-def audit(episodes: Sequence[Episode]) -> Audit:
-    """Look at demonstrations as training data; see :class:`TaskAudit`.
-
-    Reads ``provenance``: ``subtask_kinds`` (a comma list) and ``path`` (which of an expert's paths was kept).
+    Episodes that broke (``error``) count as episodes that failed. Empty where there are none.
     """
     tasks: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
         tasks[episode.task.name].append(episode)
-    return Audit({name: _audit(group) for name, group in tasks.items()}, _audit(episodes))
+    audits = {name: _audit(told) for name, told in tasks.items()}
+    together = [episode for told in tasks.values() for episode in told]
+    return {**audits, "all": _audit(together)} if together else {}
 
 
-def audit_table(report: Audit) -> Table:
-    """The audit as a table, one line a task."""
-    table = Table(title="demonstrations", caption="ambiguous: share of prompts with two different expert utterances")
-    table.add_column("task")
-    for column in ("paths", "solved %", "actions", "subtasks", "other %", *(f"ambiguous {role} %" for role in Role)):
-        table.add_column(column, justify="right")
-    for name, figures in [*report.by_task.items(), ("all", report.overall)]:
-        table.add_row(
-            name,
-            str(figures.paths),
-            f"{100 * figures.solved:.1f}",
-            f"{figures.mean_actions:.1f}",
-            str(figures.subtasks),
-            f"{100 * figures.other_subtasks:.1f}",
-            *(f"{100 * figures.ambiguous[role.value]:.1f}" for role in Role),
-            end_section=name == list(report.by_task)[-1],
-        )
-    return table
+def conflicting(samples: Iterable[Transition]) -> dict[Role, dict[str, list[str]]]:
+    """The prompts of each role that were answered in more than one way, with their different answers."""
+    answers: dict[Role, dict[str, list[str]]] = {role: {} for role in Role}
+    for sample in samples:
+        said = answers[sample.role].setdefault(sample.state, [])
+        if sample.utterance not in said:
+            said.append(sample.utterance)
+    return {role: {state: said for state, said in told.items() if len(said) > 1} for role, told in answers.items()}
 
 
-def _audit(episodes: Sequence[Episode]) -> TaskAudit:
-    kinds = [kind for episode in episodes for kind in _kinds(episode)]
-    kept: dict[str, int] = defaultdict(int)
-    for episode in episodes:
-        kept[episode.provenance.get("path", "failed" if episode.error else "expert")] += 1
-    return TaskAudit(
-        paths=len(episodes),
-        solved=_share(sum(episode.success for episode in episodes), len(episodes)),
-        mean_actions=_share(sum(len(episode.steps) for episode in episodes), len(episodes)),
-        subtasks=len(kinds),
-        other_subtasks=_share(sum(kind == OTHER for kind in kinds), len(kinds)),
-        ambiguous=_ambiguous(episodes),
-        paths_kept=dict(kept),
+def _audit(episodes: Sequence[Episode]) -> Audit:
+    samples = [sample for episode in episodes for sample in transitions(episode)]
+    kinds = Counter(
+        kind for episode in episodes for kind in episode.provenance.get("subtask_kinds", "").split(",") if kind
+    )
+    actions = [len(episode.steps) for episode in episodes]
+    count = len(episodes)
+    return Audit(
+        episodes=count,
+        success_share=sum(episode.success for episode in episodes) / count,
+        mean_score=sum(episode.score for episode in episodes) / count,
+        mean_actions=sum(actions) / count,
+        most_actions=max(actions),
+        paths=dict(Counter(episode.provenance.get("path", "unknown") for episode in episodes)),
+        other_share=kinds[OTHER] / max(1, kinds.total()),
+        conflicts=_conflict_shares(samples),
+        characters=_mean_characters(samples),
     )
 
 
-def _kinds(episode: Episode) -> list[str]:
-    named = episode.provenance.get("subtask_kinds", "")
-    return named.split(",") if named else []
+def _conflict_shares(samples: Sequence[Transition]) -> dict[Role, float]:
+    prompts: dict[Role, set[str]] = {role: set() for role in Role}
+    for sample in samples:
+        prompts[sample.role].add(sample.state)
+    return {role: len(told) / max(1, len(prompts[role])) for role, told in conflicting(samples).items()}
 
 
-def _ambiguous(episodes: Iterable[Episode]) -> dict[str, float]:
-    """Per role, the share of prompts that are followed by two or more different utterances."""
-    answers: dict[Role, dict[str, set[str]]] = {role: defaultdict(set) for role in Role}
-    for episode in episodes:
-        for transition in transitions(episode):
-            answers[transition.role][transition.state].add(transition.utterance)
-    return {
-        role.value: _share(sum(len(said) > 1 for said in by_prompt.values()), len(by_prompt))
-        for role, by_prompt in answers.items()
-    }
-
-
-def _share(part: float, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _mean_characters(samples: Sequence[Transition]) -> dict[Role, float]:
+    lengths: dict[Role, list[int]] = {role: [] for role in Role}
+    for sample in samples:
+        lengths[sample.role].append(len(sample.utterance))
+    return {role: sum(told) / max(1, len(told)) for role, told in lengths.items()}

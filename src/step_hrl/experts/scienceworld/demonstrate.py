@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from step_hrl.experts.base import Demonstration
 from step_hrl.experts.scienceworld import cleaning, high_level, low_level, segmentation, subtasks
-from step_hrl.experts.scienceworld.writer import EpisodeWriter, GoldEnv
+from step_hrl.experts.scienceworld.writer import Chooser, EpisodeWriter, GoldEnv
 from step_hrl.roles.low_level import Decision
-from step_hrl.types import Task
+from step_hrl.types import Observation, Task
 
 _REPEATS = 3
 """After so many times the same subtask in a row the rules are given up."""
@@ -61,9 +61,18 @@ def _replayed(
     for cut in segmentation.cut(actions):
         if writer.over:
             break
-        decisions = iter([Decision(actions[index], index == cut.end - 1) for index in range(cut.start, cut.end)])
-        writer.run(cut.subtask, cut.kind, lambda *_, remaining=decisions: next(remaining, None))
+        writer.run(cut.subtask, cut.kind, _script(actions[cut.start : cut.end]))
     return _finished(writer, path)
+
+
+def _script(actions: Sequence[str]) -> Chooser:
+    """A low level that plays given actions, whatever it sees; the last one completes the subtask."""
+    remaining = [Decision(action, False) for action in actions[:-1]] + [Decision(actions[-1], True)]
+
+    def choose(subtask: str, local_progress: str, observation: Observation) -> Decision | None:
+        return remaining.pop(0) if remaining else None
+
+    return choose
 
 
 def _finished(writer: EpisodeWriter, path: str) -> Demonstration:

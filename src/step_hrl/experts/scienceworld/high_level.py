@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from step_hrl.experts.scienceworld import chemistry, circuit, find, grow, life_stages, lifespan, matter, melting_point, screen, thermometer
+from step_hrl.experts.scienceworld import (
+    chemistry,
+    circuit,
+    find,
+    grow,
+    life_stages,
+    lifespan,
+    matter,
+    melting_point,
+    screen,
+    thermometer,
+)
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.roles.text import SHOWN_SUBTASKS
 from step_hrl.types import Observation
