@@ -26,7 +26,7 @@ def transitions(number: int = 48, seed: int = 0) -> list[Transition]:
         role = tuple(Role)[index % 3]
         room, thing = draw.choice(ROOMS), draw.choice(THINGS)
         seen = ", ".join(draw.choices(THINGS, k=draw.randint(1, 6)))
-        state = f"Say what is next.\nSubtask: take the {thing} to the {room}\nLook: {seen}\nAnswer:"
+        state = f"Say the {role}.\nSubtask: take the {thing} to the {room}\nLook: {seen}\nAnswer:"
         said = {Role.HIGH: f"go to the {room}", Role.LOW: f"take {thing}; True", Role.PROGRESS: f"Holding the {thing}."}
         made.append(Transition(role, state, said[role], 0.0, None, False, 1, f"episode-{index // 6}", "carry:0"))
     return made

@@ -98,7 +98,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, lora: LoraConfig | None
 
 def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     lora = LoraConfig(rank=3, alpha=6, dropout=0.25, target_modules=("q_proj",))
-    backbone = micro_backbone(MICRO.model_copy(update={"lora": lora}))
+    micro_backbone().save(tmp_path)
+    backbone = backbones.load(BackboneConfig(source=str(tmp_path), lora=lora), device="cpu")
     trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     assert len(trained) == 2 * 2
     assert all("q_proj.lora_" in name for name in trained)
@@ -107,7 +108,13 @@ def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert layer.scaling["default"] == 2.0
     assert layer.lora_dropout["default"].p == 0.25
     with pytest.raises(ModelError, match="target_modules"):
-        micro_backbone(MICRO.model_copy(update={"lora": LoraConfig(target_modules=("nothing",))}))
+        backbones.load(BackboneConfig(source=str(tmp_path), lora=LoraConfig(target_modules=("nothing",))))
+    with pytest.raises(ModelError, match="untrained"):
+        micro_backbone(MICRO.model_copy(update={"lora": lora}))
+    backbone.save(tmp_path / "adapter")
+    more = lora.model_copy(update={"rank": 4})
+    with pytest.raises(ModelError, match="adapter with rank 3, asked for 4"):
+        backbones.load(BackboneConfig(source=str(tmp_path / "adapter"), lora=more))
 
 
 def test_dtype_is_what_weights_are_held_in(tmp_path: Path) -> None:
@@ -129,7 +136,7 @@ def test_a_policy_is_not_asked_in_another_format(tmp_path: Path) -> None:
 )
 def test_a_missing_model_is_one_clear_line(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="backbone.source") as caught:
+    with pytest.raises(ModelError, match=r"backbone\.source") as caught:
         backbones.load(BackboneConfig(source=source))
     assert "\n" not in str(caught.value)
 

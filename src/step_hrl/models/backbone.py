@@ -136,6 +136,8 @@ def load(
     Raises :class:`~step_hrl.errors.ModelError`.
     """
     if config.source == "tiny":
+        if config.lora is not None:
+            raise ModelError("backbone.lora", "adapters on an untrained model", "remove lora: `tiny` is trained whole")
         if texts is None:
             raise ModelError("backbone.source", "`tiny` without texts", "give the demonstrations it learns tokens from")
         hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
@@ -158,6 +160,9 @@ def load(
 
 def _from_pretrained(place: str, config: BackboneConfig) -> tuple[Any, Any]:
     folder = Path(place)
+    if folder.is_dir():
+        # An adapter remembers where its base is: that must hold wherever it is loaded from.
+        place = str(folder.resolve())
     looks_local = folder.exists() or place.startswith((".", "/", "~")) or place.count("/") > 1
     if looks_local and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise ModelError("backbone.source", f"no model in {place}", "give a hub id, a model folder, a .gguf or `tiny`")
@@ -179,7 +184,10 @@ def _load_adapter(folder: Path, config: BackboneConfig, options: dict[str, Any])
     base_place = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
     base = cast(Any, AutoModelForCausalLM).from_pretrained(base_place, dtype=getattr(torch, config.dtype), **options)
     # Without a wish for LoRA the adapter is only to act with; with one, its training goes on.
-    return cast(Any, peft.PeftModel).from_pretrained(base, str(folder), is_trainable=config.lora is not None)
+    model: Any = _peft.PeftModel.from_pretrained(base, str(folder.resolve()), is_trainable=config.lora is not None)
+    if config.lora is not None:
+        _check_same_adapter(folder, model.peft_config["default"], config.lora)
+    return model
 
 
 def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
@@ -196,6 +204,16 @@ def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError("backbone.lora", reason, "name modules this model has in target_modules") from error
+
+
+def _check_same_adapter(folder: Path, held: Any, asked: LoraConfig) -> None:
+    modules = set(cast(Iterable[str], held.target_modules))
+    pairs = {"rank": (held.r, asked.rank), "alpha": (held.lora_alpha, asked.alpha)}
+    pairs |= {"dropout": (held.lora_dropout, asked.dropout), "target_modules": (modules, set(asked.target_modules))}
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            remedy = f"set backbone.lora.{name} to what the adapter has"
+            raise ModelError(str(folder), f"adapter with {name} {theirs}, asked for {ours}", remedy)
 
 
 def _check_prompt_format(folder: Path, asked: str) -> None:

@@ -14,7 +14,7 @@ from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, TransitionBatch, tokenize
-from step_hrl.training import checkpoints
+from step_hrl.training import checkpoints, parallel
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally
 from step_hrl.types import Transition
@@ -77,8 +77,9 @@ def train_behavior_cloning(
     objective = BehaviorCloning(backbone, config.role_weights)
     train(objective, samples, config, output=output, seed=seed, held_out=kept_back, label="behavior cloning")
     folder = output / POLICY_FOLDER
-    with checkpoints.written_whole(folder) as scratch:
-        backbone.save(scratch)
+    if parallel.is_first():
+        with checkpoints.written_whole(folder) as scratch:
+            backbone.save(scratch)
     return folder
 
 
@@ -90,7 +91,15 @@ def run(
     output: Path,
     seed: int,
 ) -> Path:
-    """Make or load the backbone, clone the demonstrations, and return the folder of the policy."""
+    """Make or load the backbone, clone the demonstrations, and return the folder of the policy.
+
+    With ``config.processes`` above 1 the work is shared by that many processes of this machine, unless a launcher has
+    started several already.
+    """
+    if config.processes > 1 and not parallel.launched():
+        alone = (config, backbone_config, transitions, held_out, output, seed)
+        parallel.run_in_processes(config.processes, run, alone)
+        return output / POLICY_FOLDER
     texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
     backbone = backbones.load(backbone_config, texts=texts, seed=seed)
     return train_behavior_cloning(backbone, transitions, held_out, config, output=output, seed=seed)

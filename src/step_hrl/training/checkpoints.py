@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def restore(
             raise DataError(str(folder), "checkpoint of other settings, seed or data", remedy)
         backbone.restore(folder)
         saved = torch.load(folder / OPTIMIZERS_FILE, map_location=backbone.device, weights_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(
             str(folder), f"damaged checkpoint ({error})", "remove it to go on from the one before"
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
+from accelerate import Accelerator, DistributedDataParallelKwargs  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor, nn
 
 from step_hrl.config import TrainingConfig
@@ -21,7 +21,7 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import TransitionBatch, TransitionTokens, batches_of_similar_length, collate
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.training import checkpoints
-from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers
+from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
 from step_hrl.training.optimizers import create_optimizers, schedule, set_learning_rate
 from step_hrl.training.progress import TrainingProgress
 
@@ -113,7 +113,13 @@ def train(
     :class:`~step_hrl.errors.DataError` for a checkpoint that does not belong to this run.
     """
     check_trackers(config.trackers)
-    accelerator = Accelerator(mixed_precision="no", log_with=list(config.trackers) or None, project_dir=str(output))
+    accelerator = Accelerator(
+        cpu=objective.backbone.device.type == "cpu",
+        mixed_precision="no",
+        log_with=list(config.trackers) or None,
+        project_dir=str(output),
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
     return _Training(objective, samples, config, output, seed, held_out, label, accelerator).run()
 
 
@@ -150,7 +156,7 @@ class _Training:
         module: Any = self.accelerator.prepare(self.objective)
         log = MetricsLog(self.accelerator, self.output, done)
         if self.config.trackers:
-            self.accelerator.init_trackers(self.label, config=self.config.model_dump(mode="json"))
+            self.accelerator.init_trackers(self.label, config=flat(self.config.model_dump(mode="json")))
         figures: dict[str, float] = {}
         shown = self.accelerator.is_main_process
         progress = TrainingProgress(self.label, self.plan.updates, done, shown)
@@ -172,7 +178,9 @@ class _Training:
                     since = time.monotonic() if not tokens else since
         if not figures and self.held_out:
             figures = self._evaluate(log, done)
-        self.accelerator.end_training()
+        # Not `end_training`: it would also end the process group, which a launcher's next stage still needs.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return figures
 
     def _resume(self) -> int:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -77,6 +77,21 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise RecipeError("trackers", f"{name} is not installed", f"pip install {name}, or remove it from trackers")
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
+    """Nested settings as one level of plain values, which is all that trackers take.
+
+    >>> flat({"epochs": 2.0, "role_weights": {"low": 1.0}, "trackers": ["tensorboard"]})
+    {'epochs': 2.0, 'role_weights.low': 1.0, 'trackers': "['tensorboard']"}
+    """
+    values: dict[str, str | int | float] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            values.update(flat(cast(Mapping[str, Any], value), f"{prefix}{key}."))
+        else:
+            values[prefix + key] = value if isinstance(value, (str, int, float)) else str(value)
+    return values
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from step_hrl.config import TrainingConfig
+from step_hrl.errors import ModelError
 
 
 def create_optimizers(module: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -17,8 +18,12 @@ def create_optimizers(module: nn.Module, config: TrainingConfig) -> list[torch.o
 
     ``adamw``: one AdamW (Loshchilov and Hutter 2019). ``muon``: Muon (Jordan et al. 2024) for the matrices between
     embedding and head, AdamW for embeddings, head, norms and biases. Weight decay spares vectors.
+
+    Raises :class:`~step_hrl.errors.ModelError` where nothing is trainable.
     """
     matrices, tables, vectors = _sort(module)
+    if not (matrices or tables or vectors):
+        raise ModelError("backbone", "nothing to train", "set backbone.lora to train an adapter further")
     decayed = [*tables] if config.optimizer == "muon" else [*matrices, *tables]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},

@@ -1,0 +1,116 @@
+"""Data-parallel training on one machine: the same call in several processes, each with its share of the cores."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from step_hrl.errors import ModelError
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 10.0
+
+
+def launched() -> bool:
+    """Whether this process is already one of several that a launcher (ours, or ``accelerate launch``) started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def run_in_processes(processes: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    """Call ``function(*arguments)`` in several new processes that ``torch.distributed`` joins, and wait for them.
+
+    Args:
+        processes: how many. Each gets an equal share of this process' cores as threads.
+        function: importable by its module and name; what it returns is dropped.
+        arguments: handed over by pickling.
+
+    Raises what a process raised, if it is an error a user can mend; :class:`~step_hrl.errors.ModelError` for a process
+    that died. The others are then ended. If this process dies, so do they.
+    """
+    with tempfile.TemporaryDirectory(prefix="step-hrl-") as folder:
+        job = Path(folder) / "job.pickle"
+        job.write_bytes(pickle.dumps((function, arguments)))
+        port = _free_port()
+        children: list[subprocess.Popen[bytes]] = []
+        try:
+            for rank in range(processes):
+                command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
+                environment = _environment(rank, processes, port)
+                children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
+            _wait(children, job)
+        finally:
+            _end(children)
+
+
+def error_file(job: Path, rank: int) -> Path:
+    """Where a process leaves the error that ended it."""
+    return job.with_name(f"error-{rank}.pickle")
+
+
+def _environment(rank: int, processes: int, port: int) -> Mapping[str, str]:
+    threads = max(1, _cores() // processes)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(threads),
+        # Threads that spin while they wait take the cores from the other processes.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
+    while None in (codes := [child.poll() for child in children]):
+        if any(codes):
+            # The others hang in their next exchange of gradients; the one that failed says why.
+            break
+        time.sleep(POLL_SECONDS)
+    for rank, child in enumerate(children):
+        if child.returncode:
+            reason = error_file(job, rank)
+            if reason.is_file():
+                raise pickle.loads(reason.read_bytes())
+            got = f"process {rank} of {len(children)} died (exit code {child.returncode})"
+            raise ModelError("training", got, "see what it printed; if memory ran out, lower tokens_per_batch")
+
+
+def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    for child in children:
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdin is not None:
+            child.stdin.close()

@@ -1,0 +1,35 @@
+"""One process of data-parallel training: ``python -m step_hrl.training.worker JOB RANK``. See ``parallel``."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from pathlib import Path
+
+from step_hrl.errors import StepHrlError
+from step_hrl.training.parallel import error_file
+
+
+def main(job: Path, rank: int) -> int:
+    """Do the pickled call; leave a mendable error where the parent finds it."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    function, arguments = pickle.loads(job.read_bytes())
+    try:
+        function(*arguments)
+    except StepHrlError as error:
+        error_file(job, rank).write_bytes(pickle.dumps(error))
+        return 2
+    return 0
+
+
+def _die_with_parent() -> None:
+    # The parent holds the other end of this pipe and never writes: it ends when the parent does.
+    # Read past Python's buffer, whose lock would be held when this process ends first.
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.micro import MICRO, micro_backbone, transitions, weights
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, RoleWeights
+from step_hrl.engines.transformers import TransformersEngine
+from step_hrl.errors import DataError, ModelError
+from step_hrl.losses import utterance_log_likelihood
+from step_hrl.models import backbone as backbones
+from step_hrl.models.collate import collate, tokenize
+from step_hrl.training.behavior_cloning import BehaviorCloning, run, train_behavior_cloning
+from step_hrl.types import Ask, Role
+
+QUICK = BehaviorCloningConfig(epochs=1, learning_rate=0.01, tokens_per_batch=512)
+LONG = QUICK.model_copy(update={"epochs": 40.0, "optimizer": "muon"})
+
+
+def test_a_micro_model_learns_to_say_what_it_was_shown(tmp_path: Path) -> None:
+    folder = run(LONG, MICRO, transitions(), transitions(9), tmp_path, 0)
+    policy = backbones.load(BackboneConfig(source=str(folder)), device="cpu")
+    shown = transitions()
+    answers = TransformersEngine(policy, GenerationConfig()).generate([Ask(t.role, t.state) for t in shown])
+    exact = sum(answer.text == t.utterance for answer, t in zip(answers, shown, strict=True)) / len(shown)
+    assert exact > 0.7
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["held_out/exact_match_low"] > 0.6
+    assert last["held_out/loss_low"] < 0.5
+    assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "llama"
+    assert AutoTokenizer.from_pretrained(folder).eos_token == "<|end|>"
+
+
+def test_total_is_the_weighted_mean_and_tallies_are_not_weighted() -> None:
+    backbone = micro_backbone()
+    batch = collate(tokenize(transitions(7), backbone.tokenizer, 128), backbone.tokenizer.pad)
+    loss = -utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
+    weights_of = {Role.HIGH: 2.0, Role.LOW: 0.5, Role.PROGRESS: 0.0}
+    objective = BehaviorCloning(backbone, RoleWeights(high=2.0, low=0.5, progress=0.0))
+    losses = objective(batch)
+    roles = [t.role for t in transitions(7)]
+    expected = sum(weights_of[role] * float(value.detach()) for role, value in zip(roles, loss, strict=True)) / 7
+    assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
+    highs = [float(value.detach()) for role, value in zip(roles, loss, strict=True) if role is Role.HIGH]
+    assert float(losses.tallies["loss_high"].total) == pytest.approx(sum(highs), rel=1e-5)
+    assert float(losses.tallies["loss_high"].number) == len(highs)
+
+
+def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
+    backbone = micro_backbone().eval()
+    samples = tokenize(transitions(7), backbone.tokenizer, 128)
+    batch = collate(samples, backbone.tokenizer.pad)
+    tallies = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
+    with torch.no_grad():
+        best = backbone.model(input_ids=batch.input_ids).logits.argmax(dim=-1)
+    for role in Role:
+        rows = [row for row, sample in enumerate(samples) if sample.role is role]
+        matches = 0
+        for row in rows:
+            start, end = len(samples[row].state), len(samples[row])
+            matches += best[row, start - 1 : end - 1].tolist() == list(samples[row].utterance)
+        assert float(tallies[f"exact_match_{role}"].total) == matches
+        assert float(tallies[f"exact_match_{role}"].number) == len(rows)
+
+
+def test_a_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
+    only_high = QUICK.model_copy(update={"role_weights": RoleWeights(high=1, low=0, progress=0)})
+    folder = run(only_high, MICRO, transitions(), transitions(9), tmp_path, 0)
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "held_out/loss_high" in line
+    assert "held_out/loss_low" not in line
+    # Only the transitions of that role decide the result, once the tokens are the same.
+    alone = micro_backbone()
+    highs = [t for t in transitions() if t.role is Role.HIGH]
+    train_behavior_cloning(alone, highs, [], only_high, output=tmp_path / "alone", seed=0)
+    assert torch.equal(weights(alone), weights(AutoModelForCausalLM.from_pretrained(folder)))
+    with pytest.raises(DataError, match="no transitions"):
+        run(only_high, MICRO, [t for t in transitions() if t.role is Role.LOW], [], tmp_path / "none", 0)
+
+
+def test_role_weights_change_what_is_learnt(tmp_path: Path) -> None:
+    plain = run(QUICK, MICRO, transitions(), [], tmp_path / "plain", 0)
+    config = QUICK.model_copy(update={"role_weights": RoleWeights(high=5.0)})
+    heavy = run(config, MICRO, transitions(), [], tmp_path / "heavy", 0)
+    first, second = (weights(AutoModelForCausalLM.from_pretrained(folder)) for folder in (plain, heavy))
+    assert not torch.equal(first, second)
+
+
+def test_samples_longer_than_allowed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="max_tokens_per_sample"):
+        run(QUICK.model_copy(update={"max_tokens_per_sample": 10}), MICRO, transitions(), [], tmp_path, 0)
+    tight = MICRO.model_copy(update={"tiny": MICRO.tiny.model_copy(update={"context": 16})})
+    with pytest.raises(DataError, match="where 16 fit"):
+        run(QUICK, tight, transitions(), [], tmp_path, 0)
+
+
+def test_an_adapter_finds_its_base(tmp_path: Path) -> None:
+    base = run(QUICK, MICRO, transitions(), [], tmp_path / "base", 0)
+    lora = LoraConfig(rank=2, alpha=4, dropout=0.1)
+    config = BackboneConfig(source=str(base), lora=lora)
+    folder = run(QUICK, config, transitions(), [], tmp_path / "adapter", 0)
+    assert (folder / "adapter_config.json").is_file()
+    assert not (folder / "model.safetensors").exists()
+    adapted = AutoModelForCausalLM.from_pretrained(folder)
+    policy = backbones.load(BackboneConfig(source=str(folder)), device="cpu")
+    before = backbones.load(BackboneConfig(source=str(base)), device="cpu")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        expected = policy.eval().model(input_ids=ids).logits
+        torch.testing.assert_close(adapted.eval()(input_ids=ids).logits, expected)
+        assert not torch.allclose(before.eval().model(input_ids=ids).logits, expected)
+
+
+def test_an_adapter_that_is_not_to_be_trained_further_is_not_trained(tmp_path: Path) -> None:
+    base = run(QUICK, MICRO, transitions(), [], tmp_path / "base", 0)
+    lora = LoraConfig(rank=2, alpha=4)
+    adapter = run(QUICK, BackboneConfig(source=str(base), lora=lora), transitions(), [], tmp_path / "adapter", 0)
+    with pytest.raises(ModelError, match="nothing to train"):
+        run(QUICK, BackboneConfig(source=str(adapter)), transitions(), [], tmp_path / "again", 0)
+    more = run(QUICK, BackboneConfig(source=str(adapter), lora=lora), transitions(), [], tmp_path / "more", 0)
+    first, second = (backbones.load(BackboneConfig(source=str(folder))) for folder in (adapter, more))
+    assert not torch.equal(weights(first), weights(second))

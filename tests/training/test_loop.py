@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from tests.micro import micro_backbone, transitions, weights
+
+from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
+from step_hrl.errors import DataError, ModelError, RecipeError
+from step_hrl.models.backbone import Backbone
+from step_hrl.models.collate import TransitionBatch, tokenize
+from step_hrl.training import checkpoints, loop
+from step_hrl.training.behavior_cloning import BehaviorCloning
+from step_hrl.training.loop import BatchPlan, Losses, train
+from step_hrl.training.progress import TrainingProgress
+
+QUICK = BehaviorCloningConfig(
+    epochs=2.0, learning_rate=0.01, tokens_per_batch=512, checkpoint_every=4, log_every=1, keep_checkpoints=10
+)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class StopsAt(BehaviorCloning):
+    """Fails like a power cut in the middle of an update."""
+
+    def __init__(self, backbone: Backbone, call: int) -> None:
+        super().__init__(backbone, RoleWeights())
+        self.calls_left = call
+
+    def forward(self, batch: TransitionBatch) -> Losses:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise Interrupted
+        return super().forward(batch)
+
+
+def trained(output: Path, config: TrainingConfig = QUICK, backbone: Backbone | None = None, seed: int = 0) -> Backbone:
+    backbone = backbone or micro_backbone()
+    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    train(BehaviorCloning(backbone, RoleWeights()), samples, config, output=output, seed=seed)
+    return backbone
+
+
+def lines(output: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def changed(**fields: object) -> BehaviorCloningConfig:
+    return BehaviorCloningConfig.model_validate({**QUICK.model_dump(), **fields})
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_ends_with_bitwise_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    config = changed(optimizer=optimizer, gradient_accumulation=2, epochs=6.0)
+    whole = trained(tmp_path / "whole", config)
+    backbone = micro_backbone()
+    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    with pytest.raises(Interrupted):
+        train(StopsAt(backbone, 11), samples, config, output=tmp_path / "cut", seed=0)
+    newest = checkpoints.latest(tmp_path / "cut")
+    assert newest is not None
+    assert newest.name == "checkpoint-4"
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 5, "los')
+    resumed = trained(tmp_path / "cut", config)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert not torch.equal(weights(whole), weights(micro_backbone()))
+    logs = [lines(tmp_path / name) for name in ("whole", "cut")]
+    for line in (*logs[0], *logs[1]):
+        line.pop("tokens_per_second")
+    assert logs[0] == logs[1]
+
+
+def test_dropout_of_a_resumed_run_is_the_same_too(tmp_path: Path) -> None:
+    def with_dropout() -> Backbone:
+        backbone = micro_backbone()
+        for layer in backbone.model.model.layers:
+            layer.mlp.act_fn = torch.nn.Sequential(torch.nn.SiLU(), torch.nn.Dropout(0.5))
+        return backbone
+
+    whole = trained(tmp_path / "whole", backbone=with_dropout())
+    plain = trained(tmp_path / "plain")
+    assert not torch.equal(weights(whole), weights(plain))
+    cut = with_dropout()
+    samples = tokenize(transitions(), cut.tokenizer, 128)
+    with pytest.raises(Interrupted):
+        train(StopsAt(cut, 6), samples, QUICK, output=tmp_path / "cut", seed=0)
+    torch.rand(3)
+    assert torch.equal(weights(trained(tmp_path / "cut", backbone=with_dropout())), weights(whole))
+
+
+def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    written = (tmp_path / "metrics.jsonl").read_text()
+    again = trained(tmp_path)
+    assert torch.equal(weights(first), weights(again))
+    assert (tmp_path / "metrics.jsonl").read_text() == written
+
+
+@pytest.mark.parametrize("difference", [{"learning_rate": 0.02}, {"epochs": 3.0}, {"role_weights": {"low": 2.0}}])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, difference: dict[str, object]) -> None:
+    trained(tmp_path)
+    with pytest.raises(DataError, match="other settings"):
+        trained(tmp_path, changed(**difference))
+    with pytest.raises(DataError, match="other settings"):
+        trained(tmp_path, seed=1)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    trained(tmp_path)
+    newest = checkpoints.latest(tmp_path)
+    assert newest is not None
+    (newest / "optimizers.pt").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"checkpoint-\d+: damaged"):
+        trained(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_overwrites_nothing(tmp_path: Path) -> None:
+    class Explodes(BehaviorCloning):
+        updates = 0
+
+        def forward(self, batch: TransitionBatch) -> Losses:
+            losses = super().forward(batch)
+            self.updates += 1
+            return losses._replace(total=losses.total * float("nan")) if self.updates == 6 else losses
+
+    backbone = micro_backbone()
+    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    with pytest.raises(ModelError, match="not finite at update 6"):
+        train(Explodes(backbone, RoleWeights()), samples, QUICK, output=tmp_path, seed=0)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
+    assert torch.isfinite(weights(backbone)).all()
+
+
+def test_checkpoints_are_kept_as_asked_and_hold_a_loadable_model(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    backbone = trained(tmp_path, changed(checkpoint_every=3, keep_checkpoints=2))
+    found = sorted(path.name for path in tmp_path.glob("*checkpoint-*"))
+    updates = lines(tmp_path)[-1]["update"]
+    assert len(found) == 2
+    assert f"checkpoint-{updates}" in found
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{updates}")
+    assert torch.equal(weights(loaded), weights(backbone))
+    assert len(AutoTokenizer.from_pretrained(tmp_path / f"checkpoint-{updates}")) == loaded.config.vocab_size
+    state = json.loads((tmp_path / f"checkpoint-{updates}" / "trainer_state.json").read_text())
+    assert (state["update"], state["updates"]) == (updates, updates)
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-1"
+    with checkpoints.written_whole(folder) as scratch:
+        (scratch / "old").write_text("old")
+
+    def write_half() -> None:
+        with checkpoints.written_whole(folder) as scratch:
+            (scratch / "new").write_text("half")
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        write_half()
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoint-1", "old"]
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"epochs": 1.5},
+        {"learning_rate": 0.02},
+        {"optimizer": "muon"},
+        {"optimizer": "muon", "muon_learning_rate": 0.5},
+        {"weight_decay": 0.5},
+        {"warmup_fraction": 0.5},
+        {"max_gradient_norm": 1e-3},
+        {"tokens_per_batch": 256},
+        {"gradient_accumulation": 2},
+        {"mixed_precision": "bf16"},
+    ],
+)
+def test_each_field_that_decides_the_weights_changes_them(tmp_path: Path, difference: dict[str, object]) -> None:
+    compared = {"optimizer": "muon"} if "muon_learning_rate" in difference else {}
+    one = trained(tmp_path / "one", changed(epochs=2.0 if "epochs" in difference else 1.0, **compared))
+    other = trained(tmp_path / "other", changed(**{"epochs": 1.0, **difference}))
+    assert not torch.equal(weights(one), weights(other))
+
+
+def test_log_every_spaces_the_lines_of_metrics(tmp_path: Path) -> None:
+    trained(tmp_path, changed(log_every=3))
+    updates = [line["update"] for line in lines(tmp_path)]
+    assert updates[:2] == [3, 6]
+    line = lines(tmp_path)[0]
+    assert {"loss", "loss_high", "loss_low", "loss_progress", "learning_rate", "gradient_norm"} < set(line)
+    assert line["tokens_per_second"] > 0
+
+
+def test_loss_is_the_mean_over_samples_however_they_are_batched(tmp_path: Path) -> None:
+    backbone = micro_backbone()
+    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    config = changed(epochs=1.0, learning_rate=1e-12, weight_decay=0.0, log_every=1000)
+    for tokens, name in ((200, "small"), (4000, "large")):
+        train(
+            BehaviorCloning(micro_backbone(), RoleWeights()),
+            samples,
+            config.model_copy(update={"tokens_per_batch": tokens}),
+            output=tmp_path / name,
+            seed=0,
+        )
+    small, large = (lines(tmp_path / name)[0] for name in ("small", "large"))
+    for name in ("loss", "loss_high", "loss_low", "loss_progress"):
+        assert small[name] == pytest.approx(large[name], rel=1e-4)
+
+
+def test_every_sample_counts_the_same_in_the_gradient() -> None:
+    # Over one epoch the shares of all batches sum to the samples, whatever their sizes.
+    plan = BatchPlan([10] * 7 + [90] * 3, changed(epochs=1.0, tokens_per_batch=100), seed=0, processes=1)
+    sizes = [len(batch) for group in plan.updates_from(0, 0) for batch in group]
+    assert sum(sizes) == 10
+    assert len(set(sizes)) > 1
+    assert sum(size / plan.samples_per_batch for size in sizes) == pytest.approx(plan.updates)
+
+
+@pytest.mark.parametrize("epochs", [1.0, 2.5, 0.4])
+def test_processes_share_what_one_would_read(epochs: float) -> None:
+    lengths = [5 + index % 17 for index in range(101)]
+    config = changed(epochs=epochs, tokens_per_batch=64, gradient_accumulation=2)
+    plans = [list(BatchPlan(lengths, config, 0, 2).updates_from(0, process)) for process in (0, 1)]
+    assert len(plans[0]) == len(plans[1]) == BatchPlan(lengths, config, 0, 2).updates
+    assert all(len(group) == 2 for plan in plans for group in plan)
+    read = [index for plan in plans for group in plan for batch in group for index in batch]
+    if epochs >= 1:
+        assert set(read) == set(range(101))
+    assert len(read) == pytest.approx(epochs * 101, abs=30)
+    later = list(BatchPlan(lengths, config, 0, 2).updates_from(5, 1))
+    assert later == plans[1][5:]
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match="wandb is not installed"):
+        trained(tmp_path, changed(trackers=("wandb",)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_trackers_get_the_metrics_too(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the tensorboard extra is not installed")
+    trained(tmp_path, changed(trackers=("tensorboard",), epochs=0.5))
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+
+
+def test_training_leaves_random_state_as_it_was(tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    trained(tmp_path, changed(epochs=0.5))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_progress_is_a_bar_on_terminals_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("step_hrl.training.progress.SECONDS_BETWEEN_LINES", 0.0)
+    plain, terminal = io.StringIO(), io.StringIO()
+    for file, forced in ((plain, False), (terminal, True)):
+        console = Console(file=file, force_terminal=forced, width=120)
+        with TrainingProgress("cloning", 10, 0, shown=True, console=console) as progress:
+            progress.advance(4)
+            progress.advance(5, "loss 1.5")
+            progress.advance(10, "loss 0.5")
+    assert plain.getvalue().splitlines()[0].startswith("cloning: 5/10 updates, loss 1.5, ")
+    assert len(plain.getvalue().splitlines()) == 2
+    assert "10/10" in terminal.getvalue()
+    assert "loss 0.5" in terminal.getvalue()
+    silent = io.StringIO()
+    with TrainingProgress("x", 10, 0, shown=False, console=Console(file=silent)) as progress:
+        progress.advance(10, "loss")
+    assert silent.getvalue() == ""
+
+
+def test_fingerprints_forget_what_only_decides_when_to_log() -> None:
+    samples = tokenize(transitions(6), micro_backbone().tokenizer, 128)
+    digest = loop._fingerprint(samples, QUICK, 0, 1)
+    assert digest == loop._fingerprint(samples, changed(log_every=7, keep_checkpoints=1), 0, 1)
+    assert digest != loop._fingerprint(samples[:-1], QUICK, 0, 1)
+    assert digest != loop._fingerprint(samples, QUICK, 0, 2)

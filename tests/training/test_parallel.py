@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tests.micro import MICRO, transitions, weights
+from tests.training.errands import die_in_second, fail_in_second, note_environment
+from transformers import AutoModelForCausalLM
+
+from step_hrl.config import BehaviorCloningConfig
+from step_hrl.errors import DataError, ModelError
+from step_hrl.training.behavior_cloning import run
+from step_hrl.training.parallel import is_first, launched, run_in_processes
+
+
+def test_every_process_knows_its_place_and_the_parent_keeps_its_own(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    run_in_processes(2, note_environment, (tmp_path,))
+    assert (tmp_path / "0").read_text() == "2 True True"
+    assert (tmp_path / "1").read_text() == "2 True False"
+    assert dict(os.environ) == before
+    assert not launched()
+    assert is_first()
+
+
+def test_the_error_of_one_process_ends_all_and_is_raised(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(DataError, match="here: nothing; give something"):
+        run_in_processes(2, fail_in_second, (tmp_path,))
+    with pytest.raises(ModelError, match=r"process 1 of 2 died \(exit code 7\)"):
+        run_in_processes(2, die_in_second, (tmp_path,))
+    assert time.monotonic() - begun < 110
+
+
+def test_two_processes_learn_what_one_learns_from_batches_twice_the_size(tmp_path: Path) -> None:
+    config = BehaviorCloningConfig(epochs=2, learning_rate=0.01, tokens_per_batch=512, gradient_accumulation=2)
+    one = run(config, MICRO, transitions(), transitions(9), tmp_path / "one", 0)
+    shared = config.model_copy(update={"processes": 2, "gradient_accumulation": 1})
+    two = run(shared, MICRO, transitions(), transitions(9), tmp_path / "two", 0)
+    first, second = (weights(AutoModelForCausalLM.from_pretrained(folder)) for folder in (one, two))
+    # The same gradients, summed in another order.
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+    counts = [len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) for name in ("one", "two")]
+    assert counts[0] == counts[1]
