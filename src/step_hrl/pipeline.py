@@ -21,7 +21,7 @@ from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
-from step_hrl.experts.audit import audit, audit_table
+from step_hrl.experts import audit
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import Job, rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
@@ -90,11 +90,10 @@ class Pipeline:
                         reporter.advance(note=episode.task.key)
 
                     demonstrate(left, pool, action_limit=config.action_limit, seed=self.recipe.seed, on_episode=keep)
-        report = audit(self.load_demonstrations())
-        write_atomically(
-            self.demonstrations_file.with_name("audit.json"), json.dumps(report.as_dict(), indent=1) + "\n"
-        )
-        self._console.print(audit_table(report))
+        audits = audit.audit(self.load_demonstrations())
+        plain = json.dumps(audit.as_plain(audits), indent=1)
+        write_atomically(self.demonstrations_file.with_name("audit.json"), plain + "\n")
+        self._console.print(audit.table(audits))
 
     def load_demonstrations(self) -> list[Episode]:
         """The recipe's demonstrations in the order of its tasks. Raises DataError where some are missing."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
 
 from step_hrl.transitions import transitions
 from step_hrl.types import Episode, Role, Transition
@@ -54,6 +57,36 @@ def conflicting(samples: Iterable[Transition]) -> dict[Role, dict[str, list[str]
         if sample.utterance not in said:
             said.append(sample.utterance)
     return {role: {state: said for state, said in told.items() if len(said) > 1} for role, told in answers.items()}
+
+
+def as_plain(audits: Mapping[str, Audit]) -> dict[str, Any]:
+    """Audits as plain values, for JSON."""
+    return {
+        name: {**asdict(told), "conflicts": _by_name(told.conflicts), "characters": _by_name(told.characters)}
+        for name, told in audits.items()
+    }
+
+
+def table(audits: Mapping[str, Audit]) -> Table:
+    """Audits as a table, one line a task."""
+    shown = Table(title="demonstrations", caption="conflicts: prompts that the expert answered in two ways, in %")
+    shown.add_column("task", overflow="fold")
+    for column in ("paths", "solved %", "actions", "other %", "conflicts " + "/".join(role.value for role in Role)):
+        shown.add_column(column, justify="right")
+    for name, told in audits.items():
+        shown.add_row(
+            name,
+            str(told.episodes),
+            f"{100 * told.success_share:.1f}",
+            f"{told.mean_actions:.1f}",
+            f"{100 * told.other_share:.2f}",
+            " / ".join(f"{100 * told.conflicts[role]:.2f}" for role in Role),
+        )
+    return shown
+
+
+def _by_name(figures: Mapping[Role, float]) -> dict[str, float]:
+    return {role.value: figure for role, figure in figures.items()}
 
 
 def _audit(episodes: Sequence[Episode]) -> Audit:
