@@ -17,6 +17,8 @@ from yaml import YAMLError
 from step_hrl.errors import RecipeError, did_you_mean
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+MixedPrecision = Literal["auto", "no", "bf16"]
+"""Whether float32 weights are multiplied in bfloat16: ``auto`` does where the hardware has instructions for it."""
 
 
 class Section(BaseModel):
@@ -115,7 +117,7 @@ class TrainingConfig(Section):
     gradient_accumulation: PositiveInt = 1
     max_tokens_per_sample: PositiveInt = 1024
     """Longer samples are an error, never cut."""
-    mixed_precision: Literal["no", "bf16"] = "no"
+    mixed_precision: MixedPrecision = "auto"
     processes: PositiveInt = 1
     """Data-parallel processes on this machine."""
     checkpoint_every: PositiveInt = 500
@@ -155,6 +157,7 @@ class GenerationConfig(Section):
     max_new_tokens: MaxNewTokens = MaxNewTokens()
     batch_size: PositiveInt = 64
     """Most asks answered in one forward pass."""
+    mixed_precision: MixedPrecision = "auto"
 
 
 class EvaluationConfig(Section):

@@ -37,7 +37,7 @@ def reference(backbone: Backbone, ask: Ask, limit: int) -> list[int]:
 
 
 def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: Backbone) -> None:
-    together = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT)).generate(ASKS)
+    together = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT)).generate(ASKS)
     assert len({answer.usage.completion_tokens for answer in together}) > 2
     assert len({answer.usage.prompt_tokens for answer in together}) > 3
     for ask, answer in zip(ASKS, together, strict=True):
@@ -46,7 +46,9 @@ def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: 
         assert answer.usage.completion_tokens == len(said)
         assert answer.usage.prompt_tokens == len(backbone.tokenizer.encode_prompts([ask.prompt])[0])
         assert answer.usage.cached_tokens == 0
-    small = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT, batch_size=2)).generate(ASKS)
+    small = TransformersEngine(
+        backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT, batch_size=2)
+    ).generate(ASKS)
     assert small == together
     assert not backbone.training
 
@@ -62,7 +64,7 @@ def test_each_role_has_its_own_longest_utterance() -> None:
 
 def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
     def texts(seed: int, **settings: float) -> list[str]:
-        config = GenerationConfig.model_validate({"max_new_tokens": SHORT, **settings})
+        config = GenerationConfig.model_validate({"max_new_tokens": SHORT, "mixed_precision": "no", **settings})
         return [answer.text for answer in TransformersEngine(backbone, config, seed).generate(ASKS)]
 
     greedy = texts(0)
@@ -78,7 +80,9 @@ def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
 def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbone) -> None:
     ask = ASKS[0]
     draws = 400
-    config = GenerationConfig(temperature=1.5, top_p=0.6, max_new_tokens=MaxNewTokens(high=1, low=1, progress=1))
+    config = GenerationConfig(
+        mixed_precision="no", temperature=1.5, top_p=0.6, max_new_tokens=MaxNewTokens(high=1, low=1, progress=1)
+    )
     answers = TransformersEngine(backbone, config).generate([ask] * draws)
     ids = torch.tensor([backbone.tokenizer.encode_prompts([ask.prompt])[0]])
     with torch.no_grad():
@@ -97,7 +101,7 @@ def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbo
 
 
 def test_a_prompt_that_leaves_no_room_is_answered_by_an_empty_line(backbone: Backbone) -> None:
-    engine = TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT))
+    engine = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT))
     token = " lamp"
     room_for_three = token * (backbone.context - 3)
     assert len(backbone.tokenizer.encode_prompts([room_for_three])[0]) == backbone.context - 3
@@ -107,6 +111,18 @@ def test_a_prompt_that_leaves_no_room_is_answered_by_an_empty_line(backbone: Bac
     assert 1 <= tight.usage.completion_tokens <= 3
     assert usual == engine.generate([ASKS[0]])[0]
     assert engine.generate([]) == []
+
+
+def test_mixed_precision_computes_in_bfloat16(backbone: Backbone) -> None:
+    seen: list[torch.dtype] = []
+    projection = backbone.model.model.layers[0].mlp.up_proj
+    handle = projection.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for choice, dtype in (("no", torch.float32), ("bf16", torch.bfloat16)):
+        seen.clear()
+        config = GenerationConfig.model_validate({"max_new_tokens": SHORT, "mixed_precision": choice})
+        TransformersEngine(backbone, config).generate(ASKS[:3])
+        assert set(seen) == {dtype}
+    handle.remove()
 
 
 def test_provenance_names_model_and_sampling(backbone: Backbone) -> None:

@@ -125,6 +125,17 @@ def test_dtype_is_what_weights_are_held_in(tmp_path: Path) -> None:
         assert weights(micro_backbone(MICRO.model_copy(update={"dtype": dtype}))).dtype == getattr(torch, dtype)
 
 
+def test_auto_precision_follows_the_hardware_and_spares_bfloat16_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, half = micro_backbone(), micro_backbone(MICRO.model_copy(update={"dtype": "bfloat16"}))
+    for native in (True, False):
+        monkeypatch.setattr(backbones, "has_native_bfloat16", lambda device, native=native: native)
+        assert plain.autocast("auto")._enabled is native
+        assert plain.autocast("bf16")._enabled
+        assert not plain.autocast("no")._enabled
+        assert not half.autocast("bf16")._enabled
+    assert isinstance(backbones.has_native_bfloat16(torch.device("cpu")), bool)
+
+
 def test_a_policy_is_not_asked_in_another_format(tmp_path: Path) -> None:
     micro_backbone().save(tmp_path)
     with pytest.raises(ModelError, match="trained with plain prompts, asked for chat"):

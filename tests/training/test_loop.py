@@ -20,7 +20,13 @@ from step_hrl.training.loop import BatchPlan, Losses, train
 from step_hrl.training.progress import TrainingProgress
 
 QUICK = BehaviorCloningConfig(
-    epochs=2.0, learning_rate=0.01, tokens_per_batch=512, checkpoint_every=4, log_every=1, keep_checkpoints=10
+    epochs=2.0,
+    learning_rate=0.01,
+    tokens_per_batch=512,
+    checkpoint_every=4,
+    log_every=1,
+    keep_checkpoints=10,
+    mixed_precision="no",
 )
 
 

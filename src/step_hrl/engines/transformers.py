@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from step_hrl.config import GenerationConfig
+from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
 from step_hrl.types import Ask, Usage, Utterance
 
@@ -55,6 +55,10 @@ class LanguageModel(Protocol):
         """The Hugging Face model below its output head."""
         ...
 
+    def autocast(self, choice: MixedPrecision) -> torch.autocast:
+        """A context that computes in the precision chosen."""
+        ...
+
     def logits(self, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the next token."""
         ...
@@ -90,6 +94,7 @@ class TransformersEngine:
             "model": self._model.name,
             "temperature": str(self._config.temperature),
             "top_p": str(self._config.top_p),
+            "mixed_precision": self._config.mixed_precision,
             "sampling_seed": str(self._seed),
             "transformers": version("transformers"),
             "torch": version("torch"),
@@ -110,8 +115,9 @@ class TransformersEngine:
         fitting = sorted((row for row in rows if row.limit > 0), key=lambda row: len(row.prompt))
         was_training = self._model.training
         self._model.train(False)
-        for start in range(0, len(fitting), self._config.batch_size):
-            self._answer(fitting[start : start + self._config.batch_size])
+        with self._model.autocast(self._config.mixed_precision):
+            for start in range(0, len(fitting), self._config.batch_size):
+                self._answer(fitting[start : start + self._config.batch_size])
         self._model.train(was_training)
         return [self._utterance(row) for row in rows]
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from step_hrl.config import BackboneConfig, LoraConfig
+from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision
 from step_hrl.errors import ModelError
 from step_hrl.models import gguf, tiny
 from step_hrl.models.collate import TransitionBatch
@@ -70,6 +70,12 @@ class Backbone(nn.Module):
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    def autocast(self, choice: MixedPrecision) -> torch.autocast:
+        """A context that computes in bfloat16, if that is the choice and weights are not held in it anyway."""
+        wanted = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
+        enabled = wanted and self.model.dtype == torch.float32
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "batch length width"]:
         """Last layer's hidden state of every token."""
         # Rows are padded on the right and attention is causal: no real token sees padding, so no mask is needed,
@@ -114,6 +120,14 @@ class Backbone(nn.Module):
         else:
             saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
             self.model.load_state_dict(saved.state_dict())
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = cast(Any, torch.cpu).get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def load(

@@ -258,8 +258,7 @@ class _Training:
         return batch.to(self.accelerator.device)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.mixed_precision == "bf16"
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+        return self.backbone.autocast(self.config.mixed_precision)
 
 
 def _fingerprint(samples: Sequence[TransitionTokens], config: TrainingConfig, seed: int, processes: int) -> str:
