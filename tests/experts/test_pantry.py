@@ -67,19 +67,19 @@ def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
     shown = demonstrate(Task("pantry", "put-two", 2, "train"))
     first = shown.episode.segments[0]
     said = [(step.action, step.local_progress) for step in first.steps]
-    assert first.subtask == "find and take the plate"
+    assert first.subtask == "find plate"
     assert said == [
         ("open fridge", "None"),
         ("go to bathroom", "None"),
-        ("go to bedroom", "Visited bedroom, bathroom"),
-        ("go to hall", "Visited bedroom, bathroom"),
-        ("go to bedroom", "Visited bedroom, bathroom, hall"),
-        ("go to kitchen", "Visited bedroom, bathroom, hall"),
-        ("open cupboard", "Visited bedroom, bathroom, hall, kitchen"),
-        ("open chest", "Visited bedroom, bathroom, hall, kitchen"),
-        ("take plate", "Visited bedroom, bathroom, hall, kitchen"),
+        ("go to bedroom", "visited bedroom, bathroom"),
+        ("go to hall", "visited bedroom, bathroom"),
+        ("go to bedroom", "visited bedroom, bathroom, hall"),
+        ("go to kitchen", "visited bedroom, bathroom, hall"),
+        ("open cupboard", "visited bedroom, bathroom, hall, kitchen"),
+        ("open chest", "visited bedroom, bathroom, hall, kitchen"),
+        ("take plate", "visited bedroom, bathroom, hall, kitchen"),
     ]
-    assert first.final_progress == "Done: take the plate"
+    assert first.final_progress == "done take plate"
 
 
 def test_what_is_taken_was_in_sight_before(demonstrations: list[Demonstration]) -> None:
@@ -118,8 +118,8 @@ def test_the_action_limit_truncates() -> None:
 
 
 def test_it_says_what_it_cannot_read() -> None:
-    with pytest.raises(WorldError, match="cannot read 'Bake a cake"):
-        pantry.plan("Bake a cake.")
+    with pytest.raises(WorldError, match="cannot read 'bake a cake"):
+        pantry.plan("bake a cake")
     with pytest.raises(WorldError, match="no task"):
         demonstrate(Task("pantry", "bake", 0, "train"))
 
@@ -138,7 +138,7 @@ def test_it_answers_whatever_it_reads(subtask: str, progress: str, action: str, 
 def test_completed_subtasks_are_not_named_again() -> None:
     observation = Observation("")
     named = [
-        pantry.next_subtask(high_level.State("Clean and put the mug on the bed.", completed, NOTHING, observation))
-        for completed in [(), ("find and take the mug",), ("find and take the mug", "clean the mug in the sink")]
+        pantry.next_subtask(high_level.State("put clean mug on shelf", completed, NOTHING, observation))
+        for completed in [(), ("find mug",), ("find mug", "clean mug in sink")]
     ]
-    assert named == ["find and take the mug", "clean the mug in the sink", "put the mug on the bed"]
+    assert named == ["find mug", "clean mug in sink", "put mug on shelf"]

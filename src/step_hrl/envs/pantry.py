@@ -94,12 +94,11 @@ class PantryEnv:
 
 
 def instruction(task: str, goal: Goal) -> str:
-    """Say what to do, such as ``Put the apple in the fridge.``"""
-    things = " and the ".join(goal.objects)
+    """Say what to do, such as ``put apple in fridge`` or ``examine book under lamp``."""
+    things = " and ".join(goal.objects)
     if goal.place is None:
-        return f"Examine the {things} under the lamp."
-    verb = "Clean and put" if task == "clean-then-put" else "Put"
-    return f"{verb} the {things} {preposition(goal.place)} the {goal.place}."
+        return f"examine {things} under lamp"
+    return f"put {'clean ' if task == 'clean-then-put' else ''}{things} {preposition(goal.place)} {goal.place}"
 
 
 def score(task: str, goal: Goal, home: Home) -> float:

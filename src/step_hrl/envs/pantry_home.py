@@ -50,30 +50,28 @@ class Home:
         return None
 
     def look(self) -> str:
-        """Describe the room: ``hall: chest (closed), table (key, mug), sink. Doors: study.``"""
+        """Describe the room: ``hall: closed chest, table with key and mug, sink. Doors: study, kitchen.``"""
         here = ", ".join(self._describe(piece) for piece in self._here) or "nothing"
         return f"{self.room}: {here}. Doors: {', '.join(self._house.doors[self.room])}."
 
     def inventory(self) -> str:
-        """Name what is carried: ``apple``, ``apple (clean)`` or ``nothing``."""
+        """Name what is carried: ``apple``, ``clean apple`` or ``nothing``."""
         if self.carried is None:
             return "nothing"
-        return f"{self.carried} (clean)" if self.carried in self.clean else self.carried
+        return f"clean {self.carried}" if self.carried in self.clean else self.carried
 
     @property
     def _here(self) -> tuple[str, ...]:
         return self._house.furniture[self.room]
 
     def _describe(self, piece: str) -> str:
-        if piece == "sink":
-            return piece
-        if piece == "lamp":
-            return "lamp (on)" if self._lamp_on else "lamp (off)"
+        if piece == "lamp" and self._lamp_on:
+            return "lit lamp"
         if piece in CONTAINERS and piece not in self._open:
-            return f"{piece} (closed)"
-        content = ", ".join(thing for thing, place in self.objects.items() if place == piece)
-        content = content or ("open" if piece in CONTAINERS else "")
-        return f"{piece} ({content})" if content else piece
+            return f"closed {piece}"
+        content = [thing for thing, place in self.objects.items() if place == piece]
+        # Brackets would glue to words and so give every word a second token.
+        return f"{piece} with {' and '.join(content)}" if content else piece
 
     def _within_reach(self, piece: str) -> bool:
         return piece in self._here and (piece in SURFACES or piece in self._open)

@@ -17,16 +17,21 @@ from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
 
 _LOOK = re.compile(r"(\w+): (.*)\. Doors: (.*)\.")
-_PIECE = re.compile(r"(\w+)(?: \(([^)]*)\))?")
-_VISITED = "Visited "
-_PUT = re.compile(r"(Put|Clean and put) the (\w+)(?: and the (\w+))? ((?:in|on) the \w+)\.")
-_EXAMINE = re.compile(r"Examine the (\w+) under the lamp\.")
-_SUBTASK = re.compile(r"(find and take|clean|put|examine) the (\w+)(?: (?:in|on|under) the (\w+))?")
+_PIECE = re.compile(r"(?:(closed|lit) )?(\w+)(?: with (.*))?")
+_VISITED = "visited "
+_PUT = re.compile(r"put (clean )?(\w+)(?: and (\w+))? ((?:in|on) \w+)")
+_EXAMINE = re.compile(r"examine (\w+) under lamp")
+_SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))?")
+
+
+class _Piece(NamedTuple):
+    state: str
+    content: list[str]
 
 
 class _Room(NamedTuple):
     name: str
-    furniture: dict[str, str]
+    furniture: dict[str, _Piece]
     doors: list[str]
 
 
@@ -34,16 +39,13 @@ def plan(instruction: str) -> tuple[str, ...]:
     """The subtasks an instruction takes. Raises WorldError for an instruction that ``pantry`` never gives."""
     examine = _EXAMINE.fullmatch(instruction)
     if examine is not None:
-        return f"find and take the {examine[1]}", f"examine the {examine[1]} under the lamp"
+        return f"find {examine[1]}", instruction
     put = _PUT.fullmatch(instruction)
     if put is None:
         raise WorldError("pantry expert", f"cannot read {instruction!r}", "give an instruction of the pantry world")
     subtasks: list[str] = []
     for thing in filter(None, (put[2], put[3])):
-        subtasks.append(f"find and take the {thing}")
-        if put[1] != "Put":
-            subtasks.append(f"clean the {thing} in the sink")
-        subtasks.append(f"put the {thing} {put[4]}")
+        subtasks += [f"find {thing}", *([f"clean {thing} in sink"] if put[1] else []), f"put {thing} {put[4]}"]
     return tuple(subtasks)
 
 
@@ -60,15 +62,15 @@ def decide(state: low_level.State) -> Decision:
     if subtask is None or room is None:
         return Decision("look", False)
     verb, thing, place = subtask.groups()
-    decision = _find(thing, room) if verb == "find and take" else _use(verb, thing, place, room)
+    decision = _find(thing, room) if verb == "find" else _use(verb, thing, place, room)
     return decision or _walk(state.local_progress, room)
 
 
 def update(state: local_progress.State) -> str:
     """pi_p: the rooms visited; once the subtask's object has been dealt with, what was done."""
-    done = re.fullmatch(r"You ((?:take|put|clean|examine) the \w+) .*", state.observation.text)
+    done = re.fullmatch(r"You (take|put|clean|examine) the (\w+) .*", state.observation.text)
     if done is not None:
-        return f"Done: {done[1]}"
+        return f"done {done[1]} {done[2]}"
     left, room = re.fullmatch(r"You leave the (\w+)\.", state.observation.text), _room(state.observation)
     if left is None or room is None:
         return state.local_progress
@@ -139,21 +141,21 @@ def _pursue(env: ActionLimit, subtask: str, observation: Observation) -> tuple[t
 
 
 def _find(thing: str, room: _Room) -> Decision | None:
-    if any(thing in content.split(", ") for content in room.furniture.values()):
+    if any(thing in piece.content for piece in room.furniture.values()):
         return Decision(f"take {thing}", True)
-    closed = next((piece for piece, content in room.furniture.items() if content == "closed"), None)
+    closed = next((name for name, piece in room.furniture.items() if piece.state == "closed"), None)
     return Decision(f"open {closed}", False) if closed else None
 
 
 def _use(verb: str, thing: str, place: str | None, room: _Room) -> Decision | None:
     if place not in room.furniture:
         return None
+    state = room.furniture[place].state
     if verb == "clean":
         return Decision(f"clean {thing}", True)
     if verb == "examine":
-        lit = room.furniture[place] == "on"
-        return Decision(f"examine {thing}", True) if lit else Decision("turn on lamp", False)
-    if room.furniture[place] == "closed":
+        return Decision(f"examine {thing}", True) if state == "lit" else Decision("turn on lamp", False)
+    if state == "closed":
         return Decision(f"open {place}", False)
     return Decision(f"put {thing} {preposition(place)} {place}", True)
 
@@ -167,7 +169,9 @@ def _room(observation: Observation) -> _Room | None:
     match = _LOOK.fullmatch(observation.look or "")
     if match is None:
         return None
-    return _Room(match[1], dict(_PIECE.findall(match[2])), match[3].split(", "))
+    pieces = [_PIECE.fullmatch(piece) for piece in match[2].split(", ")]
+    furniture = {piece[2]: _Piece(piece[1] or "", (piece[3] or "").split(" and ")) for piece in pieces if piece}
+    return _Room(match[1], furniture, match[3].split(", "))
 
 
 def _visited(progress: str) -> list[str]:
