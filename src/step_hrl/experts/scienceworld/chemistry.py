@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
-from step_hrl.experts.scienceworld.facts import items
-from step_hrl.experts.scienceworld.knowledge import is_vessel
+from step_hrl.experts.scienceworld.facts import Facts, items
+from step_hrl.experts.scienceworld.knowledge import is_vessel, phase
+from step_hrl.experts.scienceworld.matter import holder
+from step_hrl.experts.scienceworld.screen import Scene, means
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import Rule, Words, search
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 PAINT = re.compile(r"use chemistry to create (?P<colour>[a-z-]+) paint\.")
 MIX = re.compile(r"use chemistry to create the substance '(?P<product>.+?)'\..*found near the (?P<room>[a-z ]+)\.")
@@ -71,3 +75,41 @@ def mix(now: Situation, task: re.Match[str]) -> str | None:
 
 def _empty_vessel(now: Situation) -> str | None:
     return next((thing.name for thing in now.scene.seen() if is_vessel(thing.name) and not thing.contents), None)
+
+
+def _read(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision(f"read {words['thing']}", True)
+
+
+def _mix(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    vessel = words["vessel"]
+    inside = scene.find(vessel)
+    for ingredient in words["things"].split(", "):
+        if inside is None or not any(means(ingredient, thing.name) for thing in inside.contents):
+            return _add(ingredient, vessel, facts, scene)
+    sink = scene.find("sink")
+    if sink is not None and "on" in sink.states:
+        return Decision("deactivate sink", False)
+    return Decision(f"mix {vessel}", True)
+
+
+def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision | None:
+    if ingredient == "water":
+        sink = scene.find("sink")
+        filling = sink is not None and sink.holds(vessel)
+        return Decision("activate sink" if filling else f"move {vessel} to sink", False)
+    found = scene.find(ingredient)
+    if found is None:
+        return search(scene)
+    vessel_of = holder(scene, found)
+    if phase(ingredient) == "liquid" and vessel_of is not None:
+        return Decision(f"pour {vessel_of.name} containing {ingredient} into {vessel}", False)
+    if vessel_of is not None and vessel_of.name.endswith("jar") and vessel_of.name not in items(facts, "opened"):
+        return Decision(f"open {vessel_of.name}", False)
+    return Decision(f"move {ingredient} to {vessel}", False)
+
+
+RULES: dict[str, Rule] = {
+    "read": _read,
+    "mix": _mix,
+}

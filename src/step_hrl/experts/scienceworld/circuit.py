@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+from step_hrl.experts.scienceworld import facts as fact
+from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.knowledge import FUELLED, RENEWABLE, is_load, is_wire
+from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 POWER = re.compile(
     r"Your task is to turn on the (?P<thing>[a-z ]+?)"
@@ -58,3 +63,54 @@ def conductivity(now: Situation, task: re.Match[str]) -> str | None:
         return test
     lit = any(is_load(shown.name) and "on" in shown.states for shown in now.scene.everything())
     return say("put", thing=thing, place=task["yes" if lit else "no"])
+
+
+def _power(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    thing, source = words["thing"], words["source"]
+    connected = fact.items(facts, "connected")
+    first, second = _wires(connected, scene)
+    connections = (
+        f"{source} anode to {first} terminal 1",
+        f"{source} cathode to {second} terminal 1",
+        f"{first} terminal 2 to {thing} cathode",
+        f"{second} terminal 2 to {thing} anode",
+    )
+    if len(connected) < len(connections):
+        return Decision(f"connect {connections[len(connected)]}", False)
+    if source in FUELLED and source not in facts:
+        return Decision(f"activate {source}", False)
+    return Decision("wait1", False)
+
+
+def _conduct(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    """Battery, wire, lamp, the thing itself, wire: the lamp (or buzzer, or motor) shows whether a current flows."""
+    thing = words["thing"]
+    connected = fact.items(facts, "connected")
+    first, second = _wires(connected, scene)
+    loads = [link.partition("-")[2] for link in connected[2:3]]
+    loads += [shown.name for shown in scene.seen() if is_load(shown.name)]
+    load = next(iter(loads), "light bulb")
+    connections = (
+        f"battery anode to {first} terminal 1",
+        f"battery cathode to {second} terminal 1",
+        f"{first} terminal 2 to {load} cathode",
+        f"{thing} terminal 1 to {second} terminal 2",
+        f"{thing} terminal 2 to {load} anode",
+    )
+    if len(connected) < len(connections):
+        return Decision(f"connect {connections[len(connected)]}", False)
+    return Decision("wait1", True)
+
+
+def _wires(connected: list[str], scene: Scene) -> tuple[str, str]:
+    """The two wires of a circuit: those already connected, else the first the screen lists."""
+    used = [link.partition("-")[2] for link in connected[:2]]
+    free = [thing.name for thing in scene.everything() if is_wire(thing.name) and thing.name not in used]
+    first, second = (*used, *free, "wire", "wire")[:2]
+    return first, second
+
+
+RULES: dict[str, Rule] = {
+    "power": _power,
+    "conduct": _conduct,
+}

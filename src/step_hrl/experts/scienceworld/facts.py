@@ -13,6 +13,8 @@ VALUE_CHARACTERS = 200
 """Longest value of one fact; of a list, the oldest items go first."""
 UNDERSTOOD_NOT = "not understood"
 """The fact that holds the last action, where the world made nothing of it."""
+REFUSED = "refused"
+"""The fact that holds the last action, where the world understood it but did not let it happen."""
 
 
 def parse(progress: str) -> Facts:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 
+from step_hrl.experts.scienceworld.facts import Facts
+from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import NOTHING_LEFT, Rule, Words, pick_up
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 PLANT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+) plant from seed\. .*found in the (?P<room>[a-z ]+)\.")
 FRUIT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+)\. .*Seeds can be found in the (?P<room>[a-z ]+)\.")
@@ -74,3 +78,38 @@ def _fetch_soil(now: Situation, pots: tuple[str, ...], pot: str) -> str | None:
     if scene.has("shovel"):
         return say("get", thing="shovel")
     return now.go("outside")
+
+
+def _dig(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if any(thing.name == words["thing"] for thing in scene.things):
+        return pick_up(words, facts, scene)
+    return Decision("use shovel on ground", False)
+
+
+def _plant(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    """Seeds lie in the jar by the handful: the world always asks which one is meant."""
+    if "moved" in facts:
+        return NOTHING_LEFT
+    return Decision(f"move {words['thing']} in seed jar to {words['pot']}", False)
+
+
+def _bees(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    ways_out = [room for room, is_open in scene.doors.items() if is_open]
+    return Decision(f"close door to {ways_out[0]}", False) if ways_out else Decision("open bee hive", True)
+
+
+def _turn_on(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision(f"activate {words['device']}", True)
+
+
+def _grow(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    return Decision("wait", False)
+
+
+RULES: dict[str, Rule] = {
+    "dig": _dig,
+    "plant": _plant,
+    "bees": _bees,
+    "turn_on": _turn_on,
+    "grow": _grow,
+}

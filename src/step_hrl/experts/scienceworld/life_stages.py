@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+from step_hrl.experts.scienceworld.facts import Facts
+from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import Rule, Words, focus
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 ANIMAL = re.compile(r"focus on the (?P<count>\d) life stages of the (?P<animal>[a-z ]+?), starting")
 PLANT = re.compile(r"focus on the life stages of the (?P<plant>[a-z ]+?) plant, starting")
@@ -39,7 +43,18 @@ def _next(now: Situation, stages: tuple[str, ...]) -> str | None:
     if towards := now.go("outside"):
         return towards
     for stage in stages:
-        focus, wait = say("focus", thing=stage), say("await", thing=stage)
-        if not now.did(focus) and not now.did(wait):
-            return focus if now.scene.alike(stage) else wait
+        watch, wait = say("focus", thing=stage), say("await", thing=stage)
+        if not now.did(watch) and not now.did(wait):
+            return watch if now.scene.alike(stage) else wait
     return None
+
+
+def _await(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if scene.alike(words["thing"]):
+        return focus(words, facts, scene)
+    return Decision("wait1" if words["thing"].endswith(" stage") else "wait", False)
+
+
+RULES: dict[str, Rule] = {
+    "await": _await,
+}

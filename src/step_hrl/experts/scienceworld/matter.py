@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import re
 
+from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.knowledge import is_substance, is_vessel, phase
 from step_hrl.experts.scienceworld.screen import Scene, Thing
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import NOTHING_LEFT, Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state of matter of) (?P<substance>[a-z ]+)\.")
+
+_NOT_EDIBLE = re.compile(r"rubber|lead|tin|mercury|gallium|caesium")
+"""What lies in the workshop; everything else is in the kitchen."""
 
 VESSEL = "glass cup"
 """Stands empty on the kitchen table."""
@@ -23,13 +29,17 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     substance, goal = task["substance"], task["goal"]
     if substance == "water" and (fetch := _fetch_water(now)):
         return fetch
-    if towards := now.go("kitchen"):
+    focused = now.last("find", "focus") is not None
+    if not focused and (towards := now.go("workshop" if _NOT_EDIBLE.fullmatch(substance) else "kitchen")):
         return towards
-    if now.last("find", "focus") is None:
+    if not focused:
         return say("focus" if substance == "water" else "find", thing=substance)
     found = find(now.scene, substance)
     if found is None:
         return None
+    if now.scene.room != "kitchen":
+        moved = holder(now.scene, found) or found
+        return now.go("kitchen") if moved in now.scene.held else say("get", thing=moved.name)
     solid = phase(found.name) == "solid"
     if goal == "freeze" and solid and holder(now.scene, found) is None:
         return say("put", thing=found.name, place=VESSEL)
@@ -66,3 +76,65 @@ def _fetch_water(now: Situation) -> str | None:
     if now.scene.room not in ("kitchen", "bathroom"):
         return say("go", room="kitchen")
     return say("fill", thing=VESSEL)
+
+
+def _fill(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    if facts.get("sink") == "broken":
+        return NOTHING_LEFT
+    sink = scene.find("sink")
+    if sink is None or not sink.holds(words["thing"]):
+        return Decision(f"move {words['thing']} to sink", False)
+    if "on" in sink.states:
+        return Decision("deactivate sink", True)
+    return Decision("activate sink", False)
+
+
+def _heat(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = find(scene, words["thing"])
+    if found is None:
+        return Decision("wait", False)
+    if inserted := insert(found, "oven", scene, bare=words["change"] == "boils"):
+        return inserted
+    if words["change"] == "boils":
+        return Decision("wait", False)
+    if phase(found.name) == "liquid":
+        return Decision(f"pick up {_portable(found, scene)}", True)
+    return Decision("wait1", False)
+
+
+def _cool(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = find(scene, words["thing"])
+    if found is None:
+        return None
+    if inserted := insert(found, "freezer", scene):
+        return inserted
+    if phase(found.name) == "solid":
+        return Decision(f"pick up {_portable(found, scene)}", True)
+    return Decision("wait", False)
+
+
+def insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
+    """The action that brings a thing nearer to being in a working device; None where it is."""
+    target = scene.find(device)
+    if target is None or found in target.inside():
+        return None
+    if "closed" in target.states:
+        return Decision(f"open {device}", False)
+    if "off" in target.states:
+        return Decision(f"activate {device}", False)
+    return Decision(f"move {_portable(found, scene, bare)} to {device}", False)
+
+
+def _portable(found: Thing, scene: Scene, bare: bool = False) -> str:
+    """What an action must name to move a thing: its vessel; where ``bare``, the thing itself if it is solid."""
+    vessel = holder(scene, found)
+    if vessel is None or (bare and phase(found.name) == "solid"):
+        return found.name
+    return scene.call(vessel)
+
+
+RULES: dict[str, Rule] = {
+    "fill": _fill,
+    "heat": _heat,
+    "cool": _cool,
+}

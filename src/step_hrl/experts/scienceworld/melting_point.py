@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.knowledge import MELTING_POINT_CELSIUS, phase
-from step_hrl.experts.scienceworld.matter import find
+from step_hrl.experts.scienceworld.matter import find, insert
+from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
+from step_hrl.experts.scienceworld.skills import Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
+from step_hrl.roles.low_level import Decision
 
 TASK = re.compile(
     r"measure the melting point of (?P<thing>.+?), which is located around the (?P<room>[a-z ]+)\."
@@ -15,6 +19,9 @@ TASK = re.compile(
     r".*below .*? degrees celsius, focus on the (?P<below>[a-z ]+ box)"
     r".*boxes are located around the (?P<box_room>[a-z ]+)\."
 )
+
+_WARM_CELSIUS = 40
+"""What is still solid at this temperature takes long to melt: the expert waits between its measurements."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
@@ -34,3 +41,23 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
         return None
     above = MELTING_POINT_CELSIUS[thing] > float(task["degrees"])
     return now.go(task["box_room"]) or say("focus", thing=task["above" if above else "below"])
+
+
+def _melt(words: Words, facts: Facts, scene: Scene) -> Decision | None:
+    found = find(scene, words["thing"])
+    if found is None:  # it burned
+        return Decision("wait1", True)
+    if inserted := insert(found, "oven", scene, bare=True):
+        return inserted
+    measure = f"use thermometer on {found.name}"
+    if phase(found.name) == "liquid":
+        return Decision(measure, True)
+    degrees = facts.get("temperature", "").removesuffix("C").lstrip("-")
+    if degrees.isdigit() and int(degrees) >= _WARM_CELSIUS and "waited" not in facts:
+        return Decision("wait", False)
+    return Decision(measure, False)
+
+
+RULES: dict[str, Rule] = {
+    "melt": _melt,
+}

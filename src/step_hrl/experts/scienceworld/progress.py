@@ -15,6 +15,7 @@ from step_hrl.experts.scienceworld.knowledge import is_load
 from step_hrl.types import Observation
 
 _NOT_UNDERSTOOD = ("No known action", "Unknown action", "The reply could not be read", "I'm not sure")
+_REFUSAL = re.compile(r"\b(?:can't|cannot|isn't|doesn't|(?:is|does) not|not (?:clear|sure)|is empty)\b")
 _AMBIGUOUS = "Ambiguous request"
 
 _Rule = Callable[[Facts, "re.Match[str]", str, screen.Scene], None]
@@ -27,7 +28,8 @@ def update(subtask: str, progress: str, action: str, observation: Observation) -
     'visited: hallway, kitchen'
     """
     facts = fact.parse(progress)
-    facts.pop(fact.UNDERSTOOD_NOT, None)
+    for note in (fact.UNDERSTOOD_NOT, fact.REFUSED):
+        facts.pop(note, None)
     answer = observation.text.strip()
     if not action or answer.startswith(_NOT_UNDERSTOOD):
         facts[fact.UNDERSTOOD_NOT] = fact.clean(action)[:80] or "no action"
@@ -41,6 +43,9 @@ def update(subtask: str, progress: str, action: str, observation: Observation) -
         if match := pattern.search(f"{action} => {answer}"):
             rule(facts, match, answer, scene)
             break
+    else:
+        if _REFUSAL.search(answer):
+            facts[fact.REFUSED] = fact.clean(action)[:80]
     return fact.render(facts)
 
 

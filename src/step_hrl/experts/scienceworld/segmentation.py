@@ -21,7 +21,7 @@ class Cut(NamedTuple):
 _GO = re.compile(r"(?:open door to|close door to|go to|go) (?P<thing>.+)")
 _SENTENCES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("focus", re.compile(r"focus on (?P<thing>.+)"), "focus on the {thing}"),
-    ("get", re.compile(r"(?:pick up|take) (?P<thing>.+)"), "get the {thing}"),
+    ("get", re.compile(r"(?:pick up|take) (?P<thing>.+)"), "find the {thing} and pick it up"),
     ("put", re.compile(r"(?:move|pour) (?P<thing>.+?) (?:into|in|to) (?P<place>.+)"), "put the {thing} in the {place}"),
     ("measure", re.compile(r"use thermometer.* on (?P<thing>.+)"), "measure the temperature of the {thing}"),
     ("use", re.compile(r"use (?P<thing>.+?) on (?P<place>.+)"), "use the {thing} on the {place}"),

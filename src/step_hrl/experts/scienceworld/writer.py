@@ -72,9 +72,7 @@ class EpisodeWriter:
                 local_progress = step.next_local_progress
                 self.over = _idle(steps)
         if steps:
-            self.segments.append(
-                Segment(subtask, self.completed, self.final_progress, first, tuple(steps), ended_by)
-            )
+            self.segments.append(Segment(subtask, self.completed, self.final_progress, first, tuple(steps), ended_by))
             self.kinds.append(kind)
 
     def episode(self, path: str) -> Episode:
@@ -96,9 +94,17 @@ class EpisodeWriter:
         self.over = terminated or truncated
         after = None if self.over else progress.update(subtask, local_progress, decision.action, self.observation)
         return Step(
-            before, local_progress, decision.action, decision.subtask_done, reward, self.observation, after,
-            bool(info["understood"]), terminated, truncated,
-        )  # fmt: skip
+            observation=before,
+            local_progress=local_progress,
+            action=decision.action,
+            subtask_done=decision.subtask_done,
+            reward=reward,
+            next_observation=self.observation,
+            next_local_progress=after,
+            understood=bool(info["understood"]),
+            terminated=terminated,
+            truncated=truncated,
+        )
 
 
 def _idle(steps: list[Step]) -> bool:

@@ -1,0 +1,178 @@
+"""The whole expert in a world of doors and one animal, without a simulator; then in the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from step_hrl.envs.base import Info
+from step_hrl.experts.audit import audit, conflicting
+from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.experts.scienceworld import cleaning, demonstrate, high_level, low_level, progress, segmentation
+from step_hrl.experts.scienceworld.cleaning import Trace
+from step_hrl.experts.scienceworld.house import NEIGHBOURS
+from step_hrl.roles.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
+from step_hrl.transitions import transitions
+from step_hrl.types import Episode, Observation, Task
+
+GOLD = ["look around", "open door to kitchen", "open door to kitchen", "go to kitchen", "open door to outside"]
+GOLD += ["go to outside", "focus on egg parrot"]
+
+
+class House:
+    """Rooms, doors, and a parrot egg outside; ``instruction`` may be one that no rule knows."""
+
+    def __init__(self, instruction: str = "Your task is to find the animal with the longest life span.") -> None:
+        self.instruction = instruction
+        self.room = "hallway"
+        self.open: set[frozenset[str]] = set()
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        self.room, self.open = "hallway", set()
+        return self._see(""), {"instruction": self.instruction}
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        answer, won = "No known action matches that input.", False
+        verb, _, room = action.rpartition(" to ")
+        if verb == "open door" and room in NEIGHBOURS[self.room]:
+            door = frozenset((self.room, room))
+            answer = "The door is already open." if door in self.open else "The door is now open."
+            self.open.add(door)
+        elif verb == "go" and frozenset((self.room, room)) in self.open:
+            self.room, answer = room, f"You move to the {room}."
+        elif action in ("focus on parrot egg", "focus on egg parrot") and self.room == "outside":
+            answer, won = "You focus on the parrot egg.", True
+        elif action == "look around":
+            answer = "You look around."
+        info: Info = {"score": float(won), "success": won, "understood": not answer.startswith("No known")}
+        return self._see(answer), float(won), won, False, info
+
+    def gold_actions(self, task: Task) -> list[str]:
+        return GOLD
+
+    def _see(self, answer: str) -> Observation:
+        things = "axe, baby ant, parrot egg" if self.room == "outside" else "picture"
+        doors = (
+            f"{room} {'open' if frozenset((self.room, room)) in self.open else 'closed'}"
+            for room in NEIGHBOURS[self.room]
+        )
+        return Observation(answer, f"{self.room}: {things} | Doors: {', '.join(doors)}", "orange")
+
+
+TASK = Task("scienceworld", "lifespan-longest-lived", 0, "train")
+
+
+def assert_told_by_the_rules(episode: Episode) -> None:
+    """Each progress, and in canonical episodes each decision, follows from exactly what its role reads."""
+    canonical = episode.provenance["path"] == "canonical"
+    for segment in episode.segments:
+        if canonical:
+            named = high_level.next_subtask(
+                episode.task.instruction,
+                segment.completed_subtasks,
+                segment.previous_final_progress,
+                segment.first_observation,
+            )
+            assert named == segment.subtask
+        for step in segment.steps:
+            if canonical:
+                decision = low_level.act(segment.subtask, step.local_progress, step.observation)
+                assert decision == (step.action, step.subtask_done)
+            if step.next_local_progress is not None:
+                told = progress.update(segment.subtask, step.local_progress, step.action, step.next_observation)
+                assert told == step.next_local_progress
+
+
+def test_the_rules_solve_what_they_know() -> None:
+    shown = demonstrate(House(), TASK)
+    assert [segment.subtask for segment in shown.episode.segments] == ["go to the outside", "focus on the parrot egg"]
+    assert [step.action for step in shown.episode.steps] == [
+        "open door to kitchen",
+        "go to kitchen",
+        "open door to outside",
+        "go to outside",
+        "focus on parrot egg",
+    ]
+    assert shown.episode.success
+    assert shown.subtask_kinds == ("go", "focus")
+    assert shown.episode.provenance["path"] == "canonical"
+    assert shown.episode.steps[-1].terminated
+    assert shown.episode.steps[-1].next_local_progress is None
+    assert (shown.raw_actions, shown.raw_score) == (5, 1.0)
+    assert_told_by_the_rules(shown.episode)
+
+
+def test_gold_is_cleaned_where_no_rule_knows_the_task() -> None:
+    shown = demonstrate(House("Your task is to dance."), TASK)
+    assert shown.episode.provenance["path"] == "renamed"
+    assert [step.action for step in shown.episode.steps][-1] == "focus on parrot egg"
+    assert len(shown.episode.steps) == 5
+    assert (shown.raw_actions, shown.raw_score) == (len(GOLD), 1.0)
+    assert shown.episode.total_reward == shown.episode.score == 1.0
+    assert_told_by_the_rules(shown.episode)
+
+
+def test_the_action_limit_truncates() -> None:
+    shown = demonstrate(House(), TASK, action_limit=3)
+    assert len(shown.episode.steps) == 3
+    assert shown.episode.steps[-1].truncated
+    assert shown.episode.segments[-1].ended_by == "limit"
+    assert not shown.episode.success
+
+
+def test_cleaning_leaves_out_what_does_nothing_and_names_things_by_their_answers() -> None:
+    before, after = Observation("", "kitchen: jug", "orange"), Observation("", "kitchen: jug", "jug")
+    trace = [
+        Trace(before, "look around", Observation("You look around.")),
+        Trace(before, "open fridge", Observation("The fridge is already open.")),
+        Trace(before, "pick up jug", Observation("You move the jug to the inventory.", "kitchen: jug", "orange")),
+        Trace(after, "move object to red box", Observation("You move the pillow to the red box.")),
+        Trace(after, "wait1", Observation("You decide to wait for 1 iterations.")),
+    ]
+    assert cleaning.prune(trace) == ["move object to red box", "wait1"]
+    assert cleaning.rename(trace) == ["move pillow to red box", "wait1"]
+
+
+def test_any_path_is_cut_into_subtasks() -> None:
+    actions = ["open door to kitchen", "go to kitchen", "pick up apple seed", "0", "wait1", "wait1", "sing"]
+    assert segmentation.cut(actions) == [
+        ("go", "go to the kitchen", 0, 2),
+        ("get", "find the apple seed and pick it up", 2, 4),
+        ("wait", "wait", 4, 6),
+        ("other", "sing", 6, 7),
+    ]
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[list[Demonstration]]:
+    pytest.importorskip("scienceworld")
+    from step_hrl.envs.scienceworld import ScienceWorld
+
+    world = ScienceWorld()
+    host = world.open()
+    env = host.env()
+    show = expert_for("scienceworld")
+    yield [show(env, task, action_limit=50) for task in world.tasks("train", per_task=1)]
+    host.close()
+
+
+@pytest.mark.scienceworld
+def test_every_task_of_the_real_world_is_solved(shown: list[Demonstration]) -> None:
+    assert len(shown) == 24
+    for told in shown:
+        episode = told.episode
+        assert episode.success, episode.task.key
+        assert episode.provenance["path"] == "canonical"
+        assert episode.total_reward == pytest.approx(episode.score)
+        assert all(len(step.observation.look or "") <= LOOK_CHARACTERS for step in episode.steps)
+        assert all(len(step.observation.inventory or "") <= INVENTORY_CHARACTERS for step in episode.steps)
+        assert_told_by_the_rules(episode)
+
+
+@pytest.mark.scienceworld
+def test_no_prompt_of_the_real_world_is_answered_in_two_ways(shown: list[Demonstration]) -> None:
+    episodes = [told.episode for told in shown]
+    assert audit(episodes)["all"].other_share == 0
+    samples = [sample for episode in episodes for sample in transitions(episode)]
+    assert not any(conflicting(samples).values())
