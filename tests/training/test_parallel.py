@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def test_the_error_of_one_process_ends_all_and_is_raised(tmp_path: Path) -> None
     with pytest.raises(ModelError, match=r"process 1 of 2 died \(exit code 7\)"):
         run_in_processes(2, die_in_second, (tmp_path,))
     assert time.monotonic() - begun < 110
+
+
+def test_two_processes_that_share_the_matrices_resume_bitwise(tmp_path: Path) -> None:
+    config = BehaviorCloningConfig(
+        epochs=4, learning_rate=0.01, optimizer="muon", tokens_per_batch=512, processes=2, checkpoint_every=3
+    )
+    whole = run(config, MICRO, transitions(), [], tmp_path / "whole", 0)
+    first = tmp_path / "whole" / "checkpoint-6"
+    assert first.is_dir()
+    shutil.copytree(first, tmp_path / "cut" / first.name)
+    resumed = run(config, MICRO, transitions(), [], tmp_path / "cut", 0)
+    one, other = (weights(AutoModelForCausalLM.from_pretrained(folder)) for folder in (whole, resumed))
+    assert torch.equal(one, other)
+    alone = config.model_copy(update={"processes": 1, "gradient_accumulation": 2})
+    third = weights(AutoModelForCausalLM.from_pretrained(run(alone, MICRO, transitions(), [], tmp_path / "alone", 0)))
+    torch.testing.assert_close(one, third, rtol=1e-2, atol=1e-3)
 
 
 def test_two_processes_learn_what_one_learns_from_batches_twice_the_size(tmp_path: Path) -> None:

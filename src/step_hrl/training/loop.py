@@ -22,7 +22,7 @@ from step_hrl.models.collate import TransitionBatch, TransitionTokens, batches_o
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.training import checkpoints
 from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
-from step_hrl.training.optimizers import create_optimizers, schedule, set_learning_rate
+from step_hrl.training.optimizers import create_optimizers, gather_state, schedule, set_learning_rate
 from step_hrl.training.progress import TrainingProgress
 
 
@@ -145,8 +145,8 @@ class _Training:
         self.label = label
         self.accelerator = accelerator
         self.backbone = objective.backbone
-        self.objective = objective
-        self.optimizers = create_optimizers(objective, config)
+        self.objective = objective.to(accelerator.device)
+        self.optimizers = create_optimizers(objective, config, accelerator.num_processes)
         self.plan = BatchPlan([len(sample) for sample in samples], config, seed, accelerator.num_processes)
         self.fingerprint = _fingerprint(samples, config, seed, accelerator.num_processes)
         self.means = Means()
@@ -248,6 +248,7 @@ class _Training:
         return figures
 
     def _checkpoint(self, update: int) -> None:
+        gather_state(self.optimizers)
         if self.accelerator.is_main_process:
             state = checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
             checkpoints.save(self.output, self.backbone, self.optimizers, state, self.config.keep_checkpoints)

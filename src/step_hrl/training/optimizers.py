@@ -13,11 +13,14 @@ from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 
 
-def create_optimizers(module: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def create_optimizers(module: nn.Module, config: TrainingConfig, processes: int = 1) -> list[torch.optim.Optimizer]:
     """Make the optimizers of every trainable parameter of a module.
 
     ``adamw``: one AdamW (Loshchilov and Hutter 2019). ``muon``: Muon (Jordan et al. 2024) for the matrices between
     embedding and head, AdamW for embeddings, head, norms and biases. Weight decay spares vectors.
+
+    Orthogonalising takes as long as half a batch of a small model: several processes share the matrices among them
+    and exchange the results (as in ZeRO stage 1, Rajbhandari et al. 2020).
 
     Raises :class:`~step_hrl.errors.ModelError` where nothing is trainable.
     """
@@ -34,13 +37,29 @@ def create_optimizers(module: nn.Module, config: TrainingConfig) -> list[torch.o
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
     if config.optimizer == "muon" and matrices:
-        optimizers.append(
-            torch.optim.Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay, momentum=0.95)
-        )
+        settings: dict[str, Any] = {
+            "lr": config.muon_learning_rate,
+            "weight_decay": config.weight_decay,
+            "momentum": 0.95,
+        }
+        if processes > 1:
+            # Imported here: it loads much of torch that a single process has no use for.
+            from torch.distributed.optim import ZeroRedundancyOptimizer
+
+            optimizers.append(ZeroRedundancyOptimizer(matrices, torch.optim.Muon, **settings))
+        else:
+            optimizers.append(torch.optim.Muon(matrices, **settings))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
     return optimizers
+
+
+def gather_state(optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    """Bring shared state to the first process, which saves it. Every process must call this."""
+    for optimizer in optimizers:
+        if hasattr(optimizer, "consolidate_state_dict"):
+            cast(Any, optimizer).consolidate_state_dict(to=0)
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
