@@ -16,6 +16,9 @@ from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
 
+EXPERT = "pantry search 1"
+"""Name and version of this expert, as provenance carries it."""
+
 _LOOK = re.compile(r"(\w+): (.*)\. Doors: (.*)\.")
 _PIECE = re.compile(r"(?:(closed|lit) )?(\w+)(?: with (.*))?")
 _VISITED = "visited "
@@ -96,7 +99,7 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
         segments.append(Segment(subtask, completed, final_progress, observation, steps, ended_by))
         completed, final_progress = (*completed, subtask), segments[-1].final_progress
         observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
-    actions = sum(segment.duration for segment in segments)
+    kinds = tuple(segment.subtask.split(" ", 1)[0] for segment in segments)
     episode = Episode(
         id=episode_id(task, seed),
         task=task,
@@ -104,10 +107,9 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
         score=info["score"],
         success=info["success"],
         seed=seed,
-        provenance={"agent": "expert", "expert": "pantry"},
+        provenance={"agent": "expert", "expert": EXPERT, "subtask_kinds": ",".join(kinds)},
     )
-    kinds = tuple(segment.subtask.split(" ", 1)[0] for segment in segments)
-    return Demonstration(episode, kinds, raw_actions=actions, raw_score=episode.score)
+    return Demonstration(episode, kinds, raw_actions=len(episode.steps), raw_score=episode.score)
 
 
 def _pursue(env: ActionLimit, subtask: str, observation: Observation) -> tuple[tuple[Step, ...], EndedBy, Info]:
