@@ -285,3 +285,9 @@ def test_a_task_of_another_kind_is_left_to_others() -> None:
 def test_only_subtasks_that_the_prompt_lists_are_remembered() -> None:
     completed = ("focus on the parrot egg", *["go to the outside"] * 24)
     assert next_subtask(LIFE, completed, "None", Observation("", OUTSIDE)) == "focus on the parrot egg"
+
+
+def test_a_subtask_that_failed_does_not_count_as_done() -> None:
+    failed = ("go to the outside", "focus on the baby crocodile")
+    told = "not understood: focus on baby crocodile"
+    assert next_subtask(LIFE, failed, told, Observation("", OUTSIDE)) == "focus on the parrot egg"

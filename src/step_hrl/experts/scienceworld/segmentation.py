@@ -18,8 +18,10 @@ class Cut(NamedTuple):
     end: int
 
 
-_GO = re.compile(r"(?:open door to|close door to|go to|go) (?P<thing>.+)")
+_ASIDE = re.compile(r"\d+|look around|inventory")
+"""Belongs to the subtask before it: the answer to "which one?", and looks that show what is on the screen anyway."""
 _SENTENCES: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("go", re.compile(r"(?:open door to|go to|go) (?P<thing>.+)"), "go to the {thing}"),
     ("focus", re.compile(r"focus on (?P<thing>.+)"), "focus on the {thing}"),
     ("get", re.compile(r"(?:pick up|take) (?P<thing>.+)"), "find the {thing} and pick it up"),
     ("put", re.compile(r"(?:move|pour) (?P<thing>.+?) (?:into|in|to) (?P<place>.+)"), "put the {thing} in the {place}"),
@@ -42,34 +44,16 @@ def cut(actions: Sequence[str]) -> list[Cut]:
     for index, action in enumerate(actions):
         kind, subtask = _name(action)
         last = cuts[-1] if cuts else None
-        if action.isdigit() and last is not None:  # the answer to "which one?" belongs to its question
+        if last is not None and _ASIDE.fullmatch(action):
             cuts[-1] = last._replace(end=index + 1)
-        elif last is not None and kind == last.kind == "go" and not _left(actions[last.end - 1]):
+        elif last is not None and (kind == last.kind == "go" or subtask == last.subtask):
             cuts[-1] = last._replace(subtask=subtask, end=index + 1)
-        elif last is not None and last.kind == kind and last.subtask == subtask and kind != "go":
-            cuts[-1] = last._replace(end=index + 1)
         else:
             cuts.append(Cut(kind, subtask, index, index + 1))
-    return _joined(cuts)
-
-
-def _joined(cuts: list[Cut]) -> list[Cut]:
-    joined: list[Cut] = []
-    for piece in cuts:
-        if joined and joined[-1].kind == piece.kind == "go":
-            joined[-1] = piece._replace(start=joined[-1].start)
-        else:
-            joined.append(piece)
-    return joined
-
-
-def _left(action: str) -> bool:
-    return action.startswith("go ")
+    return cuts
 
 
 def _name(action: str) -> tuple[str, str]:
-    if match := _GO.fullmatch(action):
-        return "go", f"go to the {match['thing'].removeprefix('to ')}"
     for kind, pattern, sentence in _SENTENCES:
         if match := pattern.fullmatch(action):
             return kind, sentence.format(**match.groupdict())
