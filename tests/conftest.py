@@ -1,11 +1,14 @@
-"""What all tests share: no clock in property tests, one thread for torch."""
+"""What all tests share: no clock in property tests, one thread for torch, shapes checked as they are annotated."""
 
 from __future__ import annotations
 
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 # Shared cores make single examples slow now and then, which says nothing about the code.
 settings.register_profile("shared-cores", deadline=None, max_examples=60)
 settings.load_profile("shared-cores")
 torch.set_num_threads(1)
+# A (B,) where a (B, 1) was meant broadcasts silently: under test, every call checks the shapes it is annotated with.
+install_import_hook(["step_hrl.losses", "step_hrl.models"], "beartype.beartype")

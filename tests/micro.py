@@ -11,8 +11,6 @@ from step_hrl.models import backbone
 from step_hrl.models.backbone import Backbone
 from step_hrl.types import Role, Transition
 
-torch.set_num_threads(1)  # more only get in each other's way on tensors this small
-
 MICRO = BackboneConfig(tiny=TinyConfig(width=32, layers=2, heads=2, vocabulary=320, context=128))
 ROOMS = ("kitchen", "hall", "garden", "workshop", "cellar")
 THINGS = ("lamp", "apple", "red box", "thermometer")

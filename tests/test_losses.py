@@ -4,6 +4,7 @@ import doctest
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
 from step_hrl import losses
 from step_hrl.losses import utterance_log_likelihood
@@ -28,6 +29,11 @@ def test_what_lies_outside_the_utterance_has_no_value_and_no_gradient() -> None:
 def test_a_likelihood_is_one_for_certain_utterances() -> None:
     mask = torch.ones(2, 5, dtype=torch.bool)
     assert utterance_log_likelihood(torch.zeros(2, 5), mask).exp().tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_shapes_that_would_broadcast_are_refused_under_test() -> None:
+    with pytest.raises(TypeCheckError):
+        utterance_log_likelihood(torch.zeros(3, 4), torch.ones(1, 4, dtype=torch.bool))
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
