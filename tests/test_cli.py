@@ -51,7 +51,10 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["demos", "small.yaml", "demonstrations.split=trian"], "did you mean train?"),
         (["eval", "small.yaml", "evaluation.splits=[sen]"], "did you mean seen?"),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
-        (["run", "small.yaml", "behavior_cloning.epochs=0"], "behavior_cloning.epochs: 0; input should be greater than 0"),
+        (
+            ["run", "small.yaml", "behavior_cloning.epochs=0"],
+            "behavior_cloning.epochs: 0; input should be greater than 0",
+        ),
     ],
 )
 def test_one_clear_line(
@@ -102,7 +105,8 @@ def test_missing_java_is_named(
     words = ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=[boil]", "evaluation.splits=[dev]"]
     code, said = step_hrl(monkeypatch, capsys, *words)
     assert code == 2
-    assert said == "step-hrl: scienceworld: no Java runtime found; pip install 'step-hrl[scienceworld]', which brings one"
+    remedy = "pip install 'step-hrl[scienceworld]', which brings one"
+    assert said == f"step-hrl: scienceworld: no Java runtime found; {remedy}"
     assert not (recipe.parent / "runs/small/demonstrations/episodes.jsonl").exists()
 
 
