@@ -157,3 +157,13 @@ def test_tiny_needs_texts_and_heads_that_fit() -> None:
         backbones.load(BackboneConfig())
     with pytest.raises(ModelError, match="heads"):
         micro_backbone(MICRO.model_copy(update={"tiny": TinyConfig(width=32, heads=3)}))
+
+
+def test_bars_of_other_libraries_are_hidden_only_while_loading(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    micro_backbone().save(tmp_path)
+    backbones.load(BackboneConfig(source=str(tmp_path)), device="cpu").restore(tmp_path)
+    assert "it/s" not in capfd.readouterr().err
+    assert logging.is_progress_bar_enabled() == shown

@@ -18,6 +18,7 @@ from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision
 from step_hrl.errors import ModelError
 from step_hrl.models import gguf, tiny
 from step_hrl.models.collate import TransitionBatch
+from step_hrl.models.quiet import without_bars
 from step_hrl.models.randomness import seeded
 from step_hrl.models.tokenization import LineTokenizer
 
@@ -105,7 +106,8 @@ class Backbone(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write weights (the adapter alone under LoRA), configuration and tokenizer in Hugging Face form."""
-        self.model.save_pretrained(str(folder))
+        with without_bars():
+            self.model.save_pretrained(str(folder))
         self.tokenizer.hf.save_pretrained(str(folder))
         (folder / NOTES_FILE).write_text(json.dumps({"prompt_format": self.tokenizer.prompt_format}) + "\n")
 
@@ -118,7 +120,8 @@ class Backbone(nn.Module):
             weights = _peft.load_peft_weights(str(folder), device=str(self.device))
             _peft.set_peft_model_state_dict(self.model, weights)
         else:
-            saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
+            with without_bars():
+                saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
             self.model.load_state_dict(saved.state_dict())
 
 
@@ -163,7 +166,8 @@ def load(
             if not Path(place).is_file():
                 raise ModelError("backbone.source", f"no file {place}", "check the path of the GGUF file")
             place = str(gguf.convert(Path(place), cache or gguf.default_cache()))
-        model, hf = _from_pretrained(place, config)
+        with without_bars():
+            model, hf = _from_pretrained(place, config)
     if config.lora is not None and not isinstance(model, peft.PeftModel):
         model = _with_adapter(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

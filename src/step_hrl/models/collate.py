@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -24,8 +25,8 @@ class TransitionTokens:
     """One transition as token ids: the rendered state, and the utterance with its line end."""
 
     role: Role
-    state: tuple[int, ...]
-    utterance: tuple[int, ...]
+    state: Sequence[int]
+    utterance: Sequence[int]
 
     def __len__(self) -> int:
         """Tokens of state and utterance together."""
@@ -65,7 +66,8 @@ def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longes
     states = tokenizer.encode_prompts([transition.state for transition in transitions])
     utterances = tokenizer.encode_utterances([transition.utterance for transition in transitions])
     encoded = [
-        TransitionTokens(transition.role, tuple(state), tuple(utterance))
+        # Four bytes a token: millions of them are held at once.
+        TransitionTokens(transition.role, array("i", state), array("i", utterance))
         for transition, state, utterance in zip(transitions, states, utterances, strict=True)
     ]
     for transition, tokens in zip(transitions, encoded, strict=True):

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.errors import ModelError
+from step_hrl.models.quiet import without_bars
 
 
 def default_cache() -> Path:
@@ -32,7 +33,8 @@ def convert(source: Path, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{source.stem}-", dir=cache))
     try:
-        _write(source, scratch)
+        with without_bars():
+            _write(source, scratch)
         try:
             scratch.rename(folder)
         except OSError:

@@ -7,6 +7,7 @@ import hashlib
 import math
 import time
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -268,5 +269,6 @@ def _fingerprint(samples: Sequence[TransitionTokens], config: TrainingConfig, se
     settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=unimportant)
     digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
     for sample in samples:
-        digest.update(repr((sample.role.value, sample.state, sample.utterance)).encode())
+        head = (sample.role.value, len(sample.state), len(sample.utterance))
+        digest.update(repr(head).encode() + array("i", [*sample.state, *sample.utterance]).tobytes())
     return digest.hexdigest()[:16]
