@@ -57,7 +57,17 @@ def is_plant(thing: Thing) -> bool:
     return thing.stage not in ("", "dead", "seed") and re.search(r"(tree|plant)$", thing.name) is not None
 
 
-MELTING_POINT_CELSIUS: dict[str, float] = {"mercury": -39, "gallium": 30, "chocolate": 35, "tin": 232, "lead": 327}
+MELTING_POINT_CELSIUS: dict[str, float] = {
+    "mercury": -39,
+    "orange juice": -2,
+    "apple juice": -2,
+    "water": 0,
+    "ice": 0,
+    "gallium": 30,
+    "chocolate": 35,
+    "tin": 232,
+    "lead": 327,
+}
 """Where the known substances melt."""
 
 FUELLED = {"gas generator", "nuclear generator"}

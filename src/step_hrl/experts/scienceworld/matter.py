@@ -27,7 +27,7 @@ VESSEL = "glass cup"
 def plan(now: Situation, task: re.Match[str]) -> str | None:
     """The next subtask."""
     substance, goal = task["substance"], task["goal"]
-    if substance == "water" and (fetch := _fetch_water(now)):
+    if substance == "water" and (fetch := fetch_water(now)):
         return fetch
     focused = now.last("find", "focus") is not None
     if not focused and (towards := now.go("workshop" if _NOT_EDIBLE.fullmatch(substance) else "kitchen")):
@@ -63,13 +63,13 @@ def _contains(vessel: Thing, thing: Thing) -> bool:
     return any(inner is thing for inner in vessel.contents)
 
 
-def _fetch_water(now: Situation) -> str | None:
+def fetch_water(now: Situation) -> str | None:
     """The kitchen's sink may be broken; the bathroom, which has a cup of its own, is next door."""
     water = find(now.scene, "water")
     vessel = None if water is None else holder(now.scene, water)
     if now.scene.room == "bathroom" and vessel is not None:
         return None if vessel in now.scene.held else say("get", thing=VESSEL)
-    if vessel is not None or now.last("focus") is not None:
+    if vessel is not None or now.last("focus", "find") is not None:
         return None
     if now.scene.room == "kitchen" and now.facts.get("sink") == "broken":
         return say("go", room="bathroom")

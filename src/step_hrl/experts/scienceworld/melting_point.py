@@ -6,7 +6,7 @@ import re
 
 from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.knowledge import MELTING_POINT_CELSIUS, phase
-from step_hrl.experts.scienceworld.matter import find, insert
+from step_hrl.experts.scienceworld.matter import fetch_water, find, insert
 from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words
@@ -30,6 +30,8 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     take_thermometer = say("take", thing="thermometer")
     if not now.did(take_thermometer):
         return now.go("kitchen") or take_thermometer
+    if thing == "water" and (fetch := fetch_water(now)):
+        return fetch
     if now.last("find") is None:
         return now.go(task["room"]) or say("find", thing=thing)
     if now.last("melt", "measure") is None:
