@@ -22,8 +22,8 @@ from step_hrl.engines.transformers import TransformersEngine
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.scienceworld import ScienceWorld
 from step_hrl.models import backbone
-from step_hrl.rollout import Job, rollout
-from step_hrl.types import Episode, Task
+from step_hrl.rollout import rollout
+from step_hrl.types import Episode, Job, Task
 
 TASKS = ("find-living-thing", "find-non-living-thing", "lifespan-longest-lived", "lifespan-shortest-lived")
 INTERLEAVED = 32

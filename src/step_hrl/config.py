@@ -50,7 +50,11 @@ class DemonstrationsConfig(Section):
 
     split: str = "train"
     per_task: PositiveInt | None = None
-    """Variations of each task, spread evenly; None takes all the split has."""
+    """Demonstrations of each task: variations spread evenly, and where the split has fewer, the same ones again with
+    other mistakes (only with ``perturbed``); None takes each variation once."""
+    perturbed: Fraction = 0.0
+    """Share of the expert's actions that are replaced by a mistake, to show the way back from it. The mistakes
+    themselves are never cloned."""
     action_limit: PositiveInt = 100
     """Longest demonstration, in actions: some tasks need more than an agent is given."""
 

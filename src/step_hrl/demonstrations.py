@@ -10,50 +10,51 @@ from step_hrl.envs.base import TextEnv
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import WorkerLost
 from step_hrl.experts.base import Demonstration, expert_for
-from step_hrl.types import Episode, Task, episode_id
+from step_hrl.types import Episode, Job
 
 ATTEMPTS = 2
 """How often a demonstration is tried when its worker is lost; then it is recorded as failed."""
 
 
 def demonstrate(
-    tasks: Sequence[Task],
+    jobs: Sequence[Job],
     pool: WorkerPool,
     *,
     action_limit: int,
-    seed: int,
+    perturbed: float,
     on_episode: Callable[[Episode], None],
 ) -> None:
-    """Have the expert show every task; episodes are handed over as they come, failures with ``Episode.error``.
+    """Have the expert do every job; episodes are handed over as they come, failures with ``Episode.error``.
 
     Raises :class:`~step_hrl.errors.WorldError` for a world without an expert or a task that does not exist.
     """
-    for world in {task.env for task in tasks}:
+    for world in {job.task.env for job in jobs}:
         expert_for(world)
-    queue = deque((task, 1) for task in tasks)
-    running: dict[Slot, tuple[Task, int]] = {}
+    queue = deque((job, 1) for job in jobs)
+    running: dict[Slot, tuple[Job, int]] = {}
     while queue or running:
         while queue and (slot := pool.acquire()) is not None:
             running[slot] = queue.popleft()
-            pool.call(slot, _show, running[slot][0], action_limit, seed)
+            pool.call(slot, _show, running[slot][0], action_limit, perturbed)
         for reply in pool.poll(1.0):
-            task, attempt = running.pop(reply.slot)
+            job, attempt = running.pop(reply.slot)
             pool.release(reply.slot)
             if isinstance(reply.error, WorkerLost) and (attempt < ATTEMPTS or not reply.blamed):
-                queue.appendleft((task, attempt + reply.blamed))
+                queue.appendleft((job, attempt + reply.blamed))
             else:
-                on_episode(_episode(reply, task, seed))
+                on_episode(_episode(reply, job))
 
 
-def _show(env: TextEnv, task: Task, action_limit: int, seed: int) -> Demonstration:
+def _show(env: TextEnv, job: Job, action_limit: int, perturbed: float) -> Demonstration:
     """Runs in the worker."""
-    return expert_for(task.env)(env, task, action_limit=action_limit, seed=seed)
+    expert = expert_for(job.task.env)
+    return expert(env, job.task, action_limit=action_limit, seed=job.seed, perturbed=perturbed, repeat=job.repeat)
 
 
-def _episode(reply: Reply, task: Task, seed: int) -> Episode:
+def _episode(reply: Reply, job: Job) -> Episode:
     if isinstance(reply.error, WorkerLost):
         error = f"{reply.error.where}: {reply.error.got}"
-        return Episode(episode_id(task, seed), task, (), 0.0, False, seed, {"agent": "expert"}, error)
+        return Episode(job.id, job.task, (), 0.0, False, job.seed, {"agent": "expert"}, error)
     if reply.error is not None:
         raise reply.error
     shown: Demonstration = reply.result
@@ -64,4 +65,4 @@ def _episode(reply: Reply, task: Task, seed: int) -> Episode:
         "raw_actions": str(shown.raw_actions),
         "raw_score": f"{shown.raw_score:g}",
     }
-    return replace(shown.episode, id=episode_id(task, seed), seed=seed, provenance=facts)
+    return replace(shown.episode, id=job.id, seed=job.seed, provenance=facts)

@@ -23,10 +23,10 @@ from step_hrl.errors import DataError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.reporting import Reporter
-from step_hrl.rollout import Job, rollout
+from step_hrl.rollout import rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
 from step_hrl.transitions import distinct, transitions
-from step_hrl.types import Episode, Task, Transition, episode_id
+from step_hrl.types import Episode, Job, Task, Transition
 
 DEMONSTRATION_SECONDS = 300.0
 """How long one demonstration may take: solving, cleaning and replaying it."""
@@ -40,7 +40,7 @@ class Pipeline:
         self.recipe = recipe
         self.world: World = world_for(recipe.world)
         self._console = console
-        self._wanted = self._tasks(recipe.demonstrations.split, recipe.demonstrations.per_task)
+        self._wanted = self._demonstration_jobs()
         for split in recipe.evaluation.splits:
             self._tasks(split, recipe.evaluation.per_task)
 
@@ -73,11 +73,12 @@ class Pipeline:
             "world": _identity(self.recipe.world),
             "versions": provenance,
             "action_limit": config.action_limit,
+            "perturbed": config.perturbed,
             "seed": self.recipe.seed,
         }
         stamps.enter_stage(self.demonstrations_file.parent, inputs, self._console)
         with EpisodeWriter(self.demonstrations_file) as writer:
-            left = [task for task in self._wanted if episode_id(task, self.recipe.seed) not in writer.done]
+            left = [job for job in self._wanted if job.id not in writer.done]
             if left:
                 total, have = len(self._wanted), len(self._wanted) - len(left)
                 with (
@@ -89,7 +90,13 @@ class Pipeline:
                         writer.write(episode)
                         reporter.advance(note=episode.task.key)
 
-                    demonstrate(left, pool, action_limit=config.action_limit, seed=self.recipe.seed, on_episode=keep)
+                    demonstrate(
+                        left,
+                        pool,
+                        action_limit=config.action_limit,
+                        perturbed=config.perturbed,
+                        on_episode=keep,
+                    )
         audits = audit.audit(self.load_demonstrations())
         plain = json.dumps(audit.as_plain(audits), indent=1)
         write_atomically(self.demonstrations_file.with_name("audit.json"), plain + "\n")
@@ -98,7 +105,7 @@ class Pipeline:
     def load_demonstrations(self) -> list[Episode]:
         """The recipe's demonstrations in the order of its tasks. Raises DataError where some are missing."""
         found = {episode.id: episode for episode in read_episodes(self.demonstrations_file)}
-        ids = [episode_id(task, self.recipe.seed) for task in self._wanted]
+        ids = [job.id for job in self._wanted]
         missing = [name for name in ids if name not in found]
         if missing:
             raise DataError(
@@ -179,10 +186,10 @@ class Pipeline:
         shown: list[Episode] = []
         with self._pool(DEMONSTRATION_SECONDS, episodes=1) as pool:
             demonstrate(
-                [self._task(key, split)],
+                [Job(self._task(key, split), self.recipe.seed)],
                 pool,
                 action_limit=self.recipe.demonstrations.action_limit,
-                seed=self.recipe.seed,
+                perturbed=self.recipe.demonstrations.perturbed,
                 on_episode=shown.append,
             )
         return shown[0]
@@ -273,6 +280,18 @@ class Pipeline:
 
     def _tasks(self, split: str, per_task: int | None) -> list[Task]:
         return self.world.tasks(split, self.recipe.world.tasks, per_task)
+
+    def _demonstration_jobs(self) -> list[Job]:
+        """What the expert must show, task by task; see ``demonstrations.per_task``."""
+        config, jobs = self.recipe.demonstrations, list[Job]()
+        variations: dict[str, list[Task]] = {}
+        for task in self._tasks(config.split, config.per_task):
+            variations.setdefault(task.name, []).append(task)
+        for tasks in variations.values():
+            again = config.per_task is not None and config.perturbed > 0
+            count = config.per_task if again and config.per_task else len(tasks)
+            jobs += [Job(tasks[n % len(tasks)], self.recipe.seed, n // len(tasks)) for n in range(count)]
+        return jobs
 
     def _pool(self, timeout_seconds: float, *, episodes: int | None = None) -> WorkerPool:
         config = self.recipe.world

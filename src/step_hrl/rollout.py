@@ -17,26 +17,12 @@ from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import StepHrlError, WorkerLost
-from step_hrl.types import Act, Ask, Episode, Outcome, Task, Utterance, episode_id
+from step_hrl.types import Act, Ask, Episode, Job, Outcome, Utterance
 
 ATTEMPTS = 2
 """How often an episode is started when its worker is lost; then it is recorded as failed."""
 GATHER_SECONDS = 0.03
 """How long asks may wait for worlds that are still busy before they are answered without them."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One episode to play. ``repeat`` tells several episodes of the same task and seed apart."""
-
-    task: Task
-    seed: int = 0
-    repeat: int = 0
-
-    @property
-    def id(self) -> str:
-        """The episode's id, by which a resumed run knows what is done."""
-        return episode_id(self.task, self.seed, self.repeat)
 
 
 @dataclass

@@ -95,6 +95,7 @@ def _low(episode: Episode, segment: Segment) -> Iterator[Transition]:
             reward=_low_reward(step),
             next_state=None if over else low_level.render(following),
             terminated=over,
+            imitable=not step.perturbed,
         )
 
 
@@ -157,5 +158,8 @@ def _transition(
     next_state: str | None,
     terminated: bool,
     duration: int = 1,
+    imitable: bool = True,
 ) -> Transition:
-    return Transition(role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name)
+    return Transition(
+        role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name, imitable
+    )

@@ -97,6 +97,20 @@ def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play. ``repeat`` tells several episodes of the same task and seed apart."""
+
+    task: Task
+    seed: int = 0
+    repeat: int = 0
+
+    @property
+    def id(self) -> str:
+        """The episode's id, by which a resumed run knows what is done."""
+        return episode_id(self.task, self.seed, self.repeat)
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a role may read of the world at one instant.
 
@@ -139,6 +153,8 @@ class Step:
     ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
     ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
     ``understood`` is False for an unreadable reply and for an action the world did not understand.
+    ``perturbed`` marks an action that was not the actor's own choice: a mistake put into a demonstration to show the
+    way back from it.
     """
 
     observation: Observation
@@ -153,6 +169,7 @@ class Step:
     truncated: bool = False
     unreadable: str | None = None
     progress_unreadable: str | None = None
+    perturbed: bool = False
     usages: Mapping[Role, Usage] = field(default_factory=dict[Role, Usage])
 
 
@@ -238,7 +255,8 @@ class Transition:
 
     ``state`` and ``next_state`` are rendered prompts; ``utterance`` is what the policy said. ``duration`` counts the
     environment steps until ``next_state`` (more than 1 only for the high level). ``next_state`` is None only where
-    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do.
+    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do. ``imitable`` is False for an
+    utterance that nobody should clone: a mistake put into a demonstration.
     """
 
     role: Role
@@ -250,3 +268,4 @@ class Transition:
     duration: int
     episode_id: str
     task: str
+    imitable: bool = True

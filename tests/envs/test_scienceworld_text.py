@@ -42,6 +42,12 @@ ITEMS = [
         "toilet [drain closed, water]",
     ),
     (
+        "a book shelf (containing A book (Moby Dick) titled Moby Dick by Herman Melville, A book (Beowulf) titled "
+        "Beowulf by Beowulf poet)",
+        "book shelf [book Moby Dick, book Beowulf]",
+    ),
+    ("an adult dove (that looks unwell)", "adult dove unwell"),
+    (
         "a black wireits terminal 1 is connected to: nothing. its terminal 2 is connected to: battery. ",
         "black wire terminal 2 to battery",
     ),

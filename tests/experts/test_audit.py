@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from step_hrl.experts.audit import audit
-from step_hrl.types import Episode, Observation, Segment, Step, Task
+from step_hrl.experts.audit import as_plain, audit, table
+from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 
 def shown(name: str, variation: int, actions: list[str], kinds: str, success: bool = True) -> Episode:
@@ -22,25 +22,45 @@ def shown(name: str, variation: int, actions: list[str], kinds: str, success: bo
 
 
 def test_figures_by_hand() -> None:
-    episodes = [
-        shown("a", 0, ["x", "y"], "find,other"),
-        shown("a", 1, ["x", "z"], "find", success=False),
-        shown("b", 0, ["x"], "find"),
-    ]
-    report = audit(episodes)
-    first = report.by_task["a"]
-    assert (first.paths, first.solved, first.mean_actions, first.subtasks) == (2, 0.5, 2.0, 3)
-    assert first.other_subtasks == pytest.approx(1 / 3)
-    # Low-level prompts of task a: p0 (always x) and p1 (y or z): one of two is ambiguous.
-    assert first.ambiguous["low"] == 0.5
-    assert first.ambiguous["high"] == 0.0
-    assert report.by_task["b"].ambiguous["low"] == 0.0
+    report = audit(
+        [
+            shown("a", 0, ["x", "y"], "find,other"),
+            shown("a", 1, ["x", "z"], "find", success=False),
+            shown("b", 0, ["x"], "find"),
+        ]
+    )
+    first = report["a"]
+    assert (first.episodes, first.success_share, first.mean_actions, first.most_actions) == (2, 0.5, 2.0, 2)
+    assert first.other_share == pytest.approx(1 / 3)
+    # Low-level prompts of task a: p0 (always x) and p1 (y or z): one of two has two answers.
+    assert first.conflicts[Role.LOW] == 0.5
+    assert first.conflicts[Role.HIGH] == 0.0
+    assert report["b"].conflicts[Role.LOW] == 0.0
     # Over both tasks p0 is also answered by "x; True" in task b.
-    assert report.overall.ambiguous["low"] == 1.0
-    assert report.overall.paths_kept == {"canonical": 3}
+    assert report["all"].conflicts[Role.LOW] == 1.0
+    assert report["all"].paths == {"canonical": 3}
 
 
 def test_a_failed_demonstration_counts() -> None:
     broken = replace(shown("a", 0, ["x"], "", success=False), segments=(), provenance={}, error="worker: died")
-    report = audit([broken])
-    assert (report.overall.paths, report.overall.solved, report.overall.paths_kept) == (1, 0.0, {"failed": 1})
+    report = audit([broken])["all"]
+    assert (report.episodes, report.success_share, report.paths) == (1, 0.0, {"unknown": 1})
+
+
+def test_mistakes_put_in_on_purpose_are_no_conflict() -> None:
+    whole, slipped = shown("a", 0, ["x", "y"], "find"), shown("a", 1, ["z", "y"], "find")
+    segment = slipped.segments[0]
+    steps = (replace(segment.steps[0], perturbed=True), segment.steps[1])
+    slipped = replace(slipped, segments=(replace(segment, steps=steps),))
+    assert audit([whole, slipped])["a"].conflicts[Role.LOW] == 0.0
+    assert audit([whole, shown("a", 1, ["z", "y"], "find")])["a"].conflicts[Role.LOW] == 0.5
+
+
+def test_audits_can_be_written_and_shown() -> None:
+    report = audit([shown("a", 0, ["x"], "find")])
+    assert as_plain(report)["a"]["conflicts"] == {"high": 0.0, "low": 0.0, "progress": 0.0}
+    assert table(report).row_count == 2
+
+
+def test_no_demonstrations_no_audit() -> None:
+    assert audit([]) == {}

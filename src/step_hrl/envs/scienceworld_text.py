@@ -15,6 +15,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\b[aA]n? substance called (?:an? )?", ""),
+        (r"\b[aA]n? book \(([^()]*)\) titled .+? by [^,()]+", r"book \1"),
+        (r" \((?:that looks )?((?!containing)[^()]*)\)", r" \1"),
         (r"\.? ?its (?:terminal \d|anode|cathode) is connected to: nothing\.?", ""),
         (r"\.? ?its (terminal \d|anode|cathode) is connected to: ([^.:]+)\.?", r" \1 to \2"),
         (r", currently reading a temperature of (-?\d+) degrees celsius", r" \1C"),

@@ -30,8 +30,13 @@ class Demonstration:
 class Expert(Protocol):
     """Shows how a task is done, subtask by subtask."""
 
-    def __call__(self, env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -> Demonstration:
+    def __call__(
+        self, env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+    ) -> Demonstration:
         """Solve the task in ``env``, which it resets itself, in at most ``action_limit`` actions.
+
+        ``perturbed`` is the share of actions replaced by mistakes (marked as such, never to be cloned), drawn from
+        task, seed and ``repeat``.
 
         Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
         """

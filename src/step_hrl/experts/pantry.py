@@ -5,6 +5,7 @@ It is three pure functions of exactly what the three roles read, so whatever it 
 
 from __future__ import annotations
 
+import random
 import re
 from typing import NamedTuple
 
@@ -30,6 +31,10 @@ _SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))
 class _Piece(NamedTuple):
     state: str
     content: list[str]
+
+
+_ABSENT = ("piano", "ladder", "carpet")
+"""Things no house has."""
 
 
 class _Room(NamedTuple):
@@ -81,12 +86,17 @@ def update(state: local_progress.State) -> str:
     return _VISITED + ", ".join(visited if room.name in visited else [*visited, room.name])
 
 
-def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -> Demonstration:
+def demonstrate(
+    env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+) -> Demonstration:
     """Solve a task by asking the three functions in turn, as an agent asks its policy.
+
+    A perturbed action reaches for a thing that is not there: nothing happens, and the expert goes on.
 
     Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
     """
     limited = ActionLimit(env, action_limit)
+    mistakes = random.Random(f"{task.key} {seed} {repeat}")
     observation, info = limited.reset(task, seed=seed)
     task = Task(task.env, task.name, task.variation, task.split, info["instruction"])
     segments: list[Segment] = []
@@ -95,7 +105,7 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
     over = False
     while not over:
         subtask = next_subtask(high_level.State(task.instruction, completed, final_progress, observation))
-        steps, ended_by, info = _pursue(limited, subtask, observation)
+        steps, ended_by, info = _pursue(limited, subtask, observation, mistakes, perturbed)
         segments.append(Segment(subtask, completed, final_progress, observation, steps, ended_by))
         completed, final_progress = (*completed, subtask), segments[-1].final_progress
         observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
@@ -112,11 +122,16 @@ def demonstrate(env: TextEnv, task: Task, *, action_limit: int, seed: int = 0) -
     return Demonstration(episode, kinds, raw_actions=len(episode.steps), raw_score=episode.score)
 
 
-def _pursue(env: ActionLimit, subtask: str, observation: Observation) -> tuple[tuple[Step, ...], EndedBy, Info]:
+def _pursue(
+    env: ActionLimit, subtask: str, observation: Observation, mistakes: random.Random, perturbed: float
+) -> tuple[tuple[Step, ...], EndedBy, Info]:
     steps: list[Step] = []
     progress = NOTHING
     while True:
         action, subtask_done = decide(low_level.State(subtask, progress, observation))
+        slipped = mistakes.random() < perturbed
+        if slipped:
+            action, subtask_done = f"{mistakes.choice(('open', 'take'))} {mistakes.choice(_ABSENT)}", False
         after, reward, terminated, truncated, info = env.step(action)
         over = terminated or truncated
         updated = None if over else update(local_progress.State(subtask, progress, action, after))
@@ -133,6 +148,7 @@ def _pursue(env: ActionLimit, subtask: str, observation: Observation) -> tuple[t
                 understood=understood,
                 terminated=terminated,
                 truncated=truncated,
+                perturbed=slipped,
             )
         )
         if subtask_done:

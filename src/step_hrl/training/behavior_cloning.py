@@ -69,7 +69,7 @@ def train_behavior_cloning(
     trained_roles = {role for role in ROLES if getattr(config.role_weights, role.value) > 0}
     longest = min(config.max_tokens_per_sample, backbone.context)
     samples, kept_back = (
-        tokenize([t for t in part if t.role in trained_roles], backbone.tokenizer, longest)
+        tokenize([t for t in part if t.imitable and t.role in trained_roles], backbone.tokenizer, longest)
         for part in (transitions, held_out)
     )
     if not samples:

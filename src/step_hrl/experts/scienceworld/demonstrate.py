@@ -18,8 +18,13 @@ _REPEATS = 3
 """After so many times the same subtask in a row the rules are given up."""
 
 
-def demonstrate(env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int = 0) -> Demonstration:
+def demonstrate(
+    env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+) -> Demonstration:
     """Play a task as the expert would, within ``action_limit`` actions.
+
+    With ``perturbed``, that share of its actions is replaced by mistakes drawn from task, seed and repeat; where the
+    expert does not find its way back to the full score, the task is shown without.
 
     The expert's own rules go first. Where they do not reach the full score, the gold path is replayed, cleaned less
     and less, and the best of all is kept; ties go to the rules, then to the cleanest. The episode's provenance says
@@ -28,7 +33,11 @@ def demonstrate(env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int 
 
     Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
     """
-    best = _played(env, task, action_limit, seed)
+    if perturbed > 0:
+        astray = _played(EpisodeWriter(env, task, action_limit, seed, perturbed, repeat), "perturbed")
+        if astray.episode.success:
+            return astray
+    best = _played(EpisodeWriter(env, task, action_limit, seed), "canonical")
     if best.episode.success:
         return best
     trace, raw_score = _trace(env, task, env.gold_actions(task), action_limit)
@@ -42,8 +51,7 @@ def demonstrate(env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int 
     return replace(best, raw_actions=len(raw), raw_score=raw_score)
 
 
-def _played(env: GoldEnv, task: Task, action_limit: int, seed: int) -> Demonstration:
-    writer = EpisodeWriter(env, task, action_limit, seed)
+def _played(writer: EpisodeWriter, path: str) -> Demonstration:
     while not writer.over:
         subtask = high_level.next_subtask(
             writer.task.instruction, writer.completed, writer.final_progress, writer.observation
@@ -51,7 +59,7 @@ def _played(env: GoldEnv, task: Task, action_limit: int, seed: int) -> Demonstra
         if subtask is None or writer.completed[-_REPEATS:] == (subtask,) * _REPEATS:
             break
         writer.run(subtask, subtasks.read(subtask).kind, low_level.act)
-    return _finished(writer, "canonical")
+    return _finished(writer, path)
 
 
 def _replayed(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Protocol
 
 from step_hrl.envs.base import ActionLimit, TextEnv
 from step_hrl.experts.scienceworld import progress
+from step_hrl.experts.scienceworld.mistakes import slip
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
 
@@ -31,8 +33,12 @@ class GoldEnv(TextEnv, Protocol):
 class EpisodeWriter:
     """One episode in the making. ``over`` once the world ended it, the limit was hit or nothing moves any more."""
 
-    def __init__(self, env: TextEnv, task: Task, action_limit: int, seed: int) -> None:
+    def __init__(
+        self, env: TextEnv, task: Task, action_limit: int, seed: int, perturbed: float = 0.0, repeat: int = 0
+    ) -> None:
         self._env = ActionLimit(env, action_limit)
+        self._perturbed = perturbed
+        self._mistakes = random.Random(f"{task.key} {seed} {repeat}")
         self._seed = seed
         self.observation, info = self._env.reset(task, seed=seed)
         self.task = Task(task.env, task.name, task.variation, task.split, str(info["instruction"]))
@@ -61,7 +67,10 @@ class EpisodeWriter:
             if decision is None:
                 self.over = True
                 break
-            step = self._step(subtask, local_progress, decision)
+            slipped = self._mistakes.random() < self._perturbed
+            if slipped:
+                decision = Decision(slip(kind, decision.action, self.observation, self._mistakes), False)
+            step = self._step(subtask, local_progress, decision, slipped)
             steps.append(step)
             if decision.subtask_done:
                 ended_by = "policy"
@@ -87,7 +96,7 @@ class EpisodeWriter:
             provenance={"agent": "expert", "expert": EXPERT, "path": path, "subtask_kinds": ",".join(self.kinds)},
         )
 
-    def _step(self, subtask: str, local_progress: str, decision: Decision) -> Step:
+    def _step(self, subtask: str, local_progress: str, decision: Decision, slipped: bool) -> Step:
         before = self.observation
         self.observation, reward, terminated, truncated, info = self._env.step(decision.action)
         self._score, self._success = float(info["score"]), bool(info["success"])
@@ -104,6 +113,7 @@ class EpisodeWriter:
             understood=bool(info["understood"]),
             terminated=terminated,
             truncated=truncated,
+            perturbed=slipped,
         )
 
 
