@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from tests.micro import micro_backbone, transitions, weights
 
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
@@ -17,7 +15,6 @@ from step_hrl.models.collate import TransitionBatch, tokenize
 from step_hrl.training import checkpoints, loop
 from step_hrl.training.behavior_cloning import BehaviorCloning
 from step_hrl.training.loop import BatchPlan, Losses, train
-from step_hrl.training.progress import TrainingProgress
 
 QUICK = BehaviorCloningConfig(
     epochs=2.0,
@@ -266,25 +263,6 @@ def test_training_leaves_random_state_as_it_was(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     trained(tmp_path, changed(epochs=0.5))
     assert torch.equal(state, torch.random.get_rng_state())
-
-
-def test_progress_is_a_bar_on_terminals_and_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("step_hrl.training.progress.SECONDS_BETWEEN_LINES", 0.0)
-    plain, terminal = io.StringIO(), io.StringIO()
-    for file, forced in ((plain, False), (terminal, True)):
-        console = Console(file=file, force_terminal=forced, width=120)
-        with TrainingProgress("cloning", 10, 0, shown=True, console=console) as progress:
-            progress.advance(4)
-            progress.advance(5, "loss 1.5")
-            progress.advance(10, "loss 0.5")
-    assert plain.getvalue().splitlines()[0].startswith("cloning: 5/10 updates, loss 1.5, ")
-    assert len(plain.getvalue().splitlines()) == 2
-    assert "10/10" in terminal.getvalue()
-    assert "loss 0.5" in terminal.getvalue()
-    silent = io.StringIO()
-    with TrainingProgress("x", 10, 0, shown=False, console=Console(file=silent)) as progress:
-        progress.advance(10, "loss")
-    assert silent.getvalue() == ""
 
 
 def test_fingerprints_forget_what_only_decides_when_to_log() -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # pyright: ignore[reportMissingTypeStubs]
+from rich.console import Console
 from torch import Tensor, nn
 
 from step_hrl.config import TrainingConfig
@@ -21,10 +22,10 @@ from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import TransitionBatch, TransitionTokens, batches_of_similar_length, collate
 from step_hrl.models.randomness import reseed, seeded
+from step_hrl.reporting import Reporter
 from step_hrl.training import checkpoints
 from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
 from step_hrl.training.optimizers import create_optimizers, gather_state, schedule, set_learning_rate
-from step_hrl.training.progress import TrainingProgress
 
 
 class Losses(NamedTuple):
@@ -159,8 +160,8 @@ class _Training:
         if self.config.trackers:
             self.accelerator.init_trackers(self.label, config=flat(self.config.model_dump(mode="json")))
         figures: dict[str, float] = {}
-        shown = self.accelerator.is_main_process
-        progress = TrainingProgress(self.label, self.plan.updates, done, shown)
+        console = Console(stderr=True, quiet=not self.accelerator.is_main_process)
+        progress = Reporter(console, self.label, self.plan.updates, start=done, unit="updates")
         with seeded(self.seed), progress:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
@@ -172,7 +173,7 @@ class _Training:
                     values = self._log(log, update, norm, rate)
                     line = f"loss {values['loss']:.3f}, {rate:.0f} tokens/s"
                     tokens, since = 0, time.monotonic()
-                progress.advance(update, line)
+                progress.advance(note=line)
                 if update % self.config.checkpoint_every == 0 or update == self.plan.updates:
                     figures = self._evaluate(log, update)
                     self._checkpoint(update)
