@@ -1,7 +1,7 @@
 """The houses of ``pantry``, drawn from seeded generators: which rooms, doors, furniture and objects, and what to do.
 
-Variations 0-59 of a task are ``train``, each in a house of its own; 60-79 are ``seen``, new goals in houses of
-``train``; 80-99 are ``unseen``, in houses that no other split has.
+Variations 0-199 of a task are ``train``, each in a house of its own; 200-219 are ``seen``, new goals in houses of
+``train``; 220-239 are ``unseen``, in houses that no other split has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from functools import cache
 TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
 """What there is to do, in the order in which tasks are listed."""
 
-VARIATIONS: Mapping[str, range] = {"train": range(0, 60), "seen": range(60, 80), "unseen": range(80, 100)}
+VARIATIONS: Mapping[str, range] = {
+    "train": range(0, 200),
+    "seen": range(200, 220),
+    "unseen": range(220, 240),
+}
 """Variations of every task, by split."""
 
 ROOMS = ("bathroom", "bedroom", "hall", "kitchen")
