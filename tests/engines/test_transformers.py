@@ -129,3 +129,14 @@ def test_provenance_names_model_and_sampling(backbone: Backbone) -> None:
     said = TransformersEngine(backbone, GenerationConfig(temperature=0.5, top_p=0.9), seed=7).provenance()
     assert said["model"] == "tiny"
     assert (said["temperature"], said["top_p"], said["sampling_seed"]) == ("0.5", "0.9", "7")
+
+
+def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -> None:
+    rows: list[int] = []
+    handle = backbone.model.model.embed_tokens.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
+    for size in (2, 4):
+        rows.clear()
+        config = GenerationConfig(max_new_tokens=SHORT, batch_size=size)
+        TransformersEngine(backbone, config).generate([ASKS[0]] * 7)
+        assert max(rows) == size
+    handle.remove()

@@ -167,3 +167,18 @@ def test_bars_of_other_libraries_are_hidden_only_while_loading(tmp_path: Path, c
     backbones.load(BackboneConfig(source=str(tmp_path)), device="cpu").restore(tmp_path)
     assert "it/s" not in capfd.readouterr().err
     assert logging.is_progress_bar_enabled() == shown
+
+
+def test_a_models_own_code_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    micro_backbone().save(tmp_path)
+    passed: list[bool] = []
+    original = AutoModelForCausalLM.from_pretrained
+
+    def noting(*args: object, **options: object) -> object:
+        passed.append(bool(options.get("trust_remote_code")))
+        return original(*args, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noting)
+    for trusted in (False, True):
+        backbones.load(BackboneConfig(source=str(tmp_path), trust_remote_code=trusted), device="cpu")
+    assert passed == [False, True]
