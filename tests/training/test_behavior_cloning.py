@@ -50,6 +50,24 @@ def test_total_is_the_weighted_mean_and_tallies_are_not_weighted() -> None:
     assert float(losses.tallies["loss_high"].number) == len(highs)
 
 
+def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
+    backbone = micro_backbone().eval()
+    samples = tokenize(transitions(5), backbone.tokenizer, 128)
+    batch = collate(samples, backbone.tokenizer.pad)
+    with torch.no_grad():
+        log_probs = backbone.model(input_ids=batch.input_ids).logits.log_softmax(dim=-1)
+        plain = BehaviorCloning(backbone, RoleWeights())(batch)
+        weighted = BehaviorCloning(backbone, RoleWeights(), prompt_weight=0.5)(batch)
+    of_prompts = 0.0
+    for row, sample in enumerate(samples):
+        prompt = sample.state
+        said = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
+        of_prompts += sum(said) / len(said)
+    expected = float(plain.total) - 0.5 * of_prompts / len(samples)
+    assert float(weighted.total) == pytest.approx(expected, rel=1e-4)
+    assert float(weighted.tallies["loss_low"].total) == pytest.approx(float(plain.tallies["loss_low"].total), rel=1e-4)
+
+
 def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
     backbone = micro_backbone().eval()
     samples = tokenize(transitions(7), backbone.tokenizer, 128)

@@ -29,7 +29,7 @@ NOTES_FILE = "step_hrl.json"
 
 
 class TokenScores(NamedTuple):
-    """What the backbone thinks of each token of a batch; read only inside ``utterance_mask``.
+    """What the backbone thinks of each token of a batch; read only of the tokens that were asked for.
 
     ``log_probs`` (nats) is 0 elsewhere; ``correct`` says whether the token was the most likely one.
     """
@@ -89,19 +89,19 @@ class Backbone(nn.Module):
         cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
         return scores if cap is None else torch.tanh(scores / cap) * cap
 
-    def score(self, batch: TransitionBatch) -> TokenScores:
-        """Log-probability of every utterance token given the state and the tokens before it.
+    def score(self, batch: TransitionBatch, tokens: Bool[Tensor, "batch length"] | None = None) -> TokenScores:
+        """Log-probability of tokens given all tokens before them.
 
-        The vocabulary is scored at utterance positions only: prompts are an order of magnitude longer.
+        ``tokens`` says of which (never of the first in a row); None means the utterances', for prompts are an order of
+        magnitude longer and the vocabulary is scored only where asked.
         """
-        ahead = batch.utterance_mask[:, 1:]
+        scored = batch.utterance_mask if tokens is None else tokens
+        ahead = scored[:, 1:]
         targets = batch.input_ids[:, 1:][ahead]
         logits = self.logits(self.hidden_states(batch)[:, :-1][ahead])
         chosen = -nn.functional.cross_entropy(logits, targets, reduction="none")
-        log_probs = chosen.new_zeros(batch.input_ids.shape).masked_scatter(batch.utterance_mask, chosen)
-        correct = torch.zeros_like(batch.utterance_mask).masked_scatter(
-            batch.utterance_mask, logits.detach().argmax(dim=-1) == targets
-        )
+        log_probs = chosen.new_zeros(batch.input_ids.shape).masked_scatter(scored, chosen)
+        correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)
         return TokenScores(log_probs, correct)
 
     def save(self, folder: Path) -> None:

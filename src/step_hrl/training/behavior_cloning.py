@@ -25,21 +25,30 @@ POLICY_FOLDER = "policy"
 class BehaviorCloning(Objective):
     r"""Minimises :math:`-\frac{1}{B} \sum_b w_{role(b)}\, \ell_b`, the weighted length-normalised log-likelihood.
 
-    Source: the paper's stage 1; see :func:`~step_hrl.losses.utterance_log_likelihood` for :math:`\ell_b`.
+    Source: the paper's stage 1; see :func:`~step_hrl.losses.utterance_log_likelihood` for :math:`\ell_b`. With a prompt
+    weight :math:`c`, :math:`c` times the same likelihood of the prompt's tokens is added to :math:`\ell_b`.
     """
 
     weights: Tensor
 
-    def __init__(self, backbone: Backbone, weights: RoleWeights) -> None:
-        """Train a backbone with these weights of its roles."""
+    def __init__(self, backbone: Backbone, weights: RoleWeights, prompt_weight: float = 0.0) -> None:
+        """Train a backbone with these weights of its roles and of the prompts."""
         super().__init__(backbone)
+        self.prompt_weight = prompt_weight
         values = torch.tensor([float(getattr(weights, role.value)) for role in ROLES])
         self.register_buffer("weights", values, persistent=False)
 
     def forward(self, batch: TransitionBatch) -> Losses:
         """Mean loss of a batch, and the unweighted loss of each role."""
-        loss = -utterance_log_likelihood(self.backbone.score(batch).log_probs, batch.utterance_mask)
-        total = (self.weights[batch.role] * loss).mean()
+        tokens = batch.utterance_mask if self.prompt_weight == 0 else _all_but_first(batch)
+        log_probs = self.backbone.score(batch, tokens).log_probs
+        loss = -utterance_log_likelihood(log_probs, batch.utterance_mask)
+        likelihood = -loss
+        if self.prompt_weight > 0:
+            likelihood = likelihood + self.prompt_weight * utterance_log_likelihood(
+                log_probs, tokens & ~batch.utterance_mask
+            )
+        total = -(self.weights[batch.role] * likelihood).mean()
         return Losses(total, _by_role("loss", loss.detach(), batch.role))
 
     def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
@@ -74,7 +83,7 @@ def train_behavior_cloning(
     )
     if not samples:
         raise DataError("behavior_cloning", "no transitions of a role that is trained", "make demonstrations first")
-    objective = BehaviorCloning(backbone, config.role_weights)
+    objective = BehaviorCloning(backbone, config.role_weights, config.prompt_weight)
     train(objective, samples, config, output=output, seed=seed, held_out=kept_back, label="behavior cloning")
     folder = output / POLICY_FOLDER
     if parallel.is_first():
@@ -103,6 +112,13 @@ def run(
     texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
     backbone = backbones.load(backbone_config, texts=texts, seed=seed)
     return train_behavior_cloning(backbone, transitions, held_out, config, output=output, seed=seed)
+
+
+def _all_but_first(batch: TransitionBatch) -> Tensor:
+    """Every real token that has one before it (B, L)."""
+    tokens = batch.attention_mask.clone()
+    tokens[:, 0] = False
+    return tokens
 
 
 def _by_role(name: str, values: Tensor, role: Tensor) -> dict[str, Tally]:

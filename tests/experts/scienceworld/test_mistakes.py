@@ -14,9 +14,7 @@ from step_hrl.types import Observation
 KITCHEN = Observation("", "kitchen: jug, stove off | Doors: hallway open, outside closed", "orange")
 
 
-@given(
-    st.integers(), st.sampled_from(["go", "take", "put"]), st.sampled_from(["go to hallway", "pick up jug"])
-)
+@given(st.integers(), st.sampled_from(["go", "take", "put"]), st.sampled_from(["go to hallway", "pick up jug"]))
 def test_a_mistake_never_focuses_on_what_is_there(seed: int, kind: str, action: str) -> None:
     mistake = slip(kind, action, KITCHEN, random.Random(seed))
     if mistake.startswith("focus on "):
