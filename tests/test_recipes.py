@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from step_hrl.config import load_recipe
+from step_hrl.envs.registry import world_for
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_names_tasks_and_splits_that_exist(path: Path) -> None:
+    recipe = load_recipe(path)
+    world = world_for(recipe.world)
+    for split in {recipe.demonstrations.split, *recipe.evaluation.splits}:
+        names = {task.name for task in world.tasks(split, recipe.world.tasks)}
+        assert names
+        assert recipe.world.tasks is None or names == set(recipe.world.tasks)
+    assert recipe.name == path.stem
+    assert recipe.demonstrations.split not in recipe.evaluation.splits
