@@ -140,8 +140,8 @@ class BehaviorCloningConfig(TrainingConfig):
 
     role_weights: RoleWeights = RoleWeights()
     prompt_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the prompts' own likelihood beside the utterances'. 0 is the paper's; a backbone from scratch, which has
-    never read a text, learns from prompts to copy what stands in them."""
+    """Weight of the prompts' own likelihood beside the utterances'. 0 is the paper's; a backbone from scratch, which
+    has never read a text, learns from prompts to copy what stands in them."""
     distinct: bool = False
     """Whether a decision that occurs many times (same role, prompt and utterance) counts once an epoch. Half of what
     short household tasks consist of is the same few corridors; False weighs them as the demonstrations do."""
