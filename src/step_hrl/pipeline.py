@@ -22,6 +22,7 @@ from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
+from step_hrl.renaming import renamed
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
@@ -137,6 +138,7 @@ class Pipeline:
         train, held_out = _split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
+        train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
         return run(
             config,
             self.recipe.backbone,
