@@ -1,4 +1,4 @@
-"""Other names: consistent within a transition, never for the high level, never for words that are no names."""
+"""Other names: consistent within a transition, meaningless for the high level, never for words that are no names."""
 
 from __future__ import annotations
 
@@ -32,10 +32,17 @@ def test_a_name_is_replaced_wherever_it_stands() -> None:
         assert len(after.state.split()) == len(before.state.split())
 
 
-def test_the_high_level_is_left_alone_and_so_is_what_copies_nothing() -> None:
+def test_the_high_level_is_given_names_that_mean_nothing() -> None:
     high = [replace(transition, role=Role.HIGH) for transition in LOW]
+    for transition in renamed(high, 1.0, seed=0):
+        thing = transition.utterance.removeprefix("take ").removesuffix("; True")
+        assert f"Look: kitchen: {thing}, stove open" in transition.state
+        assert not set(thing.split()) & set(names(LOW))
+
+
+def test_what_copies_nothing_is_left_alone() -> None:
     waiting = [replace(transition, utterance="wait; False") for transition in LOW]
-    assert renamed([*high, *waiting], 1.0, seed=0) == []
+    assert renamed(waiting, 1.0, seed=0) == []
 
 
 def test_a_share_of_them_the_same_for_the_same_seed() -> None:

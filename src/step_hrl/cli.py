@@ -21,6 +21,7 @@ app.add_typer(train_app, name="train")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/pantry.yaml.", metavar="RECIPE")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
+RoundOption = Annotated[int, typer.Option("--round", min=1, help="Which round of collecting and training.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
 
 
@@ -45,6 +46,19 @@ def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Stage 1: behaviour cloning on the recipe's demonstrations."""
     folder = _pipeline(recipe, overrides).behavior_cloning()
+    Console().print(f"policy: {folder}", markup=False)
+
+
+@app.command()
+def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
+    """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
+    _pipeline(recipe, overrides).collect(number)
+
+
+@train_app.command()
+def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
+    """Stage 2: offline RL on demonstrations and collected episodes."""
+    folder = _pipeline(recipe, overrides).offline_rl(number)
     Console().print(f"policy: {folder}", markup=False)
 
 

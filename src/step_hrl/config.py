@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from yaml import YAMLError
 
@@ -143,11 +143,95 @@ class BehaviorCloningConfig(TrainingConfig):
     """Weight of the prompts' own likelihood beside the utterances'. 0 is the paper's; a backbone from scratch, which
     has never read a text, learns from prompts to copy what stands in them."""
     renamed: Fraction = 0.0
-    """Share of the low level's and the progress' decisions that are also shown with other names, so that a backbone
-    from scratch learns to copy names instead of knowing the few of the training tasks by heart."""
+    """Share of the decisions that are also shown with other names, so that a backbone from scratch learns to copy names
+    instead of knowing the few of the training tasks by heart."""
     distinct: bool = False
     """Whether a decision that occurs many times (same role, prompt and utterance) counts once an epoch. Half of what
     short household tasks consist of is the same few corridors; False weighs them as the demonstrations do."""
+
+
+class CollectionConfig(Section):
+    """Which episodes stage 1's policy plays for stage 2 to learn from, failures included."""
+
+    split: str = "train"
+    per_task: PositiveInt | None = None
+    """Variations of each task, spread evenly; None takes all the split has."""
+    repeats: PositiveInt = 1
+    """Episodes of each variation."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Of the sampling; 0 is greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    rounds: PositiveInt = 1
+    """How often to collect and train: each round plays the policy of the one before and learns from all rounds."""
+
+
+class DataWeights(Section):
+    """How much a transition counts by where it comes from; 0 leaves a source out."""
+
+    expert: Annotated[float, Field(ge=0)] = 1.0
+    collected: Annotated[float, Field(ge=0)] = 1.0
+
+
+class SelectionConfig(Section):
+    """How the best of several checkpoints is found: by its score, never on what is reported as test."""
+
+    split: str = "dev"
+    per_task: PositiveInt | None = None
+    """Variations of each task, spread evenly; None takes all the split has."""
+
+
+class OfflineRLConfig(TrainingConfig):
+    r"""Stage 2: implicit values of whole utterances, and advantage-weighted regression.
+
+    .. math::
+        L_Q &= (Q(s,u) - (r + \gamma^n V_{target}(s')))^2 \\
+        L_V &= L_\tau(Q_{target}(s,u) - V(s)) \\
+        L_\pi &= -\min(\exp(A / \beta), w_{max}) \, \log \pi(u \mid s), \quad A = Q_{target}(s,u) - V(s)
+
+    Where the paper gives no value, the default is this project's. What the public code does otherwise are the fields
+    ``policy_loss``, ``expectile``, ``q_read_at``, ``discount`` and ``subtask_reward``; see ``Recipe.preset``.
+    """
+
+    epochs: PositiveFloat = 3.0
+    learning_rate: PositiveFloat = 1e-5
+    """Of the policy, that is of the backbone."""
+    critic_learning_rate: PositiveFloat = 1e-4
+    critic_warmup: Annotated[int, Field(ge=0)] = 100
+    """First updates in which only the critics learn."""
+    critic_gradient: Fraction = 0.0
+    """How much of the critics' gradient reaches the backbone; at 0 they read it and leave it alone."""
+    twin_q: bool = False
+    """Two Qs, of which the smaller is believed."""
+    gamma: Fraction = 0.99
+    """Discount of one environment step."""
+    discount: Literal["step", "decision"] = "step"
+    """Whether a decision of n steps discounts what follows by gamma^n or, as the public code does, by gamma once."""
+    expectile: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """tau; above 1/2 V leans towards the better utterances."""
+    temperature: PositiveFloat = 0.5
+    """beta; the smaller, the more the better utterances count."""
+    max_weight: PositiveFloat = 20.0
+    policy_loss: Literal["advantage_weighted_regression", "advantage"] = "advantage_weighted_regression"
+    """``advantage`` minimises -A log pi, which is what the public code does."""
+    q_read_at: Literal["utterance_end", "state_end"] = "utterance_end"
+    """Where V's target reads Q; the public code reads it at the state's end, where Q is never trained."""
+    soft_target_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """How far the target critics move towards the critics after each update."""
+    subtask_reward: Literal["achieved", "claimed"] = "achieved"
+    """Whether the low level is rewarded for subtasks that were really achieved, where that can be told, or, as the
+    public code does, for every one it says is complete."""
+    role_weights: RoleWeights = RoleWeights()
+    data_weights: DataWeights = DataWeights()
+    selection: SelectionConfig = SelectionConfig()
+    """With ``keep_checkpoints`` above 1, the one that scores best is the policy."""
+    keep_checkpoints: PositiveInt = 1
+
+
+class AgentConfig(Section):
+    """How an agent acts."""
+
+    unreadable_action: str | None = None
+    """What is done where the low level's reply cannot be read; None does nothing. The public code does ``None``."""
 
 
 class MaxNewTokens(Section):
@@ -180,12 +264,36 @@ class EvaluationConfig(Section):
     """Episodes in flight at once."""
     untrained: bool = False
     """Whether the untrained policy is scored too, for comparison."""
+    failed_as_zero: bool = False
+    """Whether an episode that broke counts as 0, as in the public code, or with the score it had reached."""
+
+
+Preset = Literal["method", "reference"]
+
+_PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
+    "method": {},
+    "reference": {
+        "collection": {"temperature": 0.0},
+        "offline_rl": {
+            "policy_loss": "advantage",
+            "expectile": 0.05,
+            "q_read_at": "state_end",
+            "discount": "decision",
+            "subtask_reward": "claimed",
+            "selection": {"split": "test"},
+        },
+        "agent": {"unreadable_action": "None"},
+        "evaluation": {"failed_as_zero": True},
+    },
+}
 
 
 class Recipe(Section):
     """One experiment: a world, demonstrations, a backbone, training and evaluation."""
 
     name: str
+    preset: Preset = "method"
+    """What fields start from that the recipe leaves open: the method, or what the authors' public code does instead."""
     seed: int = 0
     output: str | None = None
     """Where everything is written; None is ``runs/<name>``."""
@@ -193,13 +301,42 @@ class Recipe(Section):
     demonstrations: DemonstrationsConfig = DemonstrationsConfig()
     backbone: BackboneConfig = BackboneConfig()
     behavior_cloning: BehaviorCloningConfig = BehaviorCloningConfig()
+    collection: CollectionConfig = CollectionConfig()
+    offline_rl: OfflineRLConfig | None = None
+    """Stage 2; None ends with stage 1."""
+    agent: AgentConfig = AgentConfig()
     generation: GenerationConfig = GenerationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        given = cast("dict[str, Any]", tree)
+        preset = _PRESETS.get(given.get("preset", "method"), {})
+        # A recipe without stage 2 has none under any preset.
+        chosen = {key: value for key, value in preset.items() if key != "offline_rl" or given.get(key) is not None}
+        return _over(chosen, given)
 
     @property
     def folder(self) -> Path:
         """Where everything is written."""
         return Path(self.output) if self.output else Path("runs") / self.name
+
+
+def _over(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree laid over another: what it says wins, what it leaves open is the base's.
+
+    >>> _over({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}, "d": 4})
+    {'a': {'b': 1, 'c': 3}, 'd': 4}
+    """
+    merged = dict(base)
+    for key, value in tree.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _over(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value)) if both else value
+    return merged
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

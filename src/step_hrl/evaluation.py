@@ -127,12 +127,21 @@ def table(summaries: Mapping[str, Summary]) -> Table:
     return shown
 
 
-def write_summary(path: Path, summary: Summary, provenance: Mapping[str, str]) -> None:
+def write_summary(
+    path: Path,
+    summary: Summary,
+    provenance: Mapping[str, str],
+    value_rank_correlation: Mapping[str, float] | None = None,
+) -> None:
     """Write a summary as JSON, with what it was measured on and with (``provenance``), in one piece.
+
+    ``value_rank_correlation`` says, of a policy with critics, how V(s) goes with the return that followed, by role.
 
     Raises :class:`~step_hrl.errors.DataError` where it cannot be written.
     """
     content = {"summary_version": SUMMARY_VERSION, "provenance": dict(provenance), **summary.as_dict()}
+    if value_rank_correlation is not None:
+        content["value_rank_correlation"] = dict(value_rank_correlation)
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

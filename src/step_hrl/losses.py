@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -28,3 +29,65 @@ def utterance_log_likelihood(
     """
     inside = log_probs.where(utterance_mask, log_probs.new_zeros(()))
     return inside.sum(dim=1) / utterance_mask.sum(dim=1)
+
+
+def td_target(
+    reward: Float[Tensor, " batch"], next_value: Float[Tensor, " batch"], discount: Float[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    r"""What Q(s, u) should be: :math:`y_b = r_b + \gamma_b\, V_{target}(s'_b)` (paper, stage 2).
+
+    Args:
+        reward: of the transition.
+        next_value: the target network's value of the state it led to; read only where ``discount`` is not 0.
+        discount: :math:`\gamma^n` for a transition of n environment steps, 0 where the world ended: a truncated
+            transition bootstraps, a terminal one never does.
+
+    >>> reward, next_value = torch.tensor([1.0, 0.0, 0.5]), torch.tensor([9.0, 2.0, 1.0])
+    >>> td_target(reward, next_value, torch.tensor([0.0, 0.5, 0.25])).tolist()
+    [1.0, 1.0, 0.75]
+    """
+    return reward + (discount * next_value).where(discount != 0, torch.zeros_like(reward))
+
+
+def squared_error(
+    prediction: Float[Tensor, "*heads batch"], target: Float[Tensor, " batch"]
+) -> Float[Tensor, "*heads batch"]:
+    """Squared distance from a target through which no gradient flows (L_Q, paper, stage 2)."""
+    return (prediction - target.detach()).square()
+
+
+def expectile_regression(
+    prediction: Float[Tensor, " batch"], target: Float[Tensor, " batch"], expectile: float
+) -> Float[Tensor, " batch"]:
+    r"""Asymmetric squared error (L_V; implicit Q-learning, Kostrikov et al. 2021, equation 5).
+
+    .. math:: L_\tau(d) = |\tau - 1(d < 0)|\, d^2, \quad d = Q_{target}(s, u) - V(s)
+
+    With :math:`\tau > 1/2` V leans towards the better utterances; :math:`\tau = 1/2` is half of least squares.
+
+    Args:
+        prediction: V(s).
+        target: the target network's Q(s, u); no gradient flows through it.
+        expectile: :math:`\tau`, in (0, 1).
+
+    >>> expectile_regression(torch.tensor([0.0, 0.0]), torch.tensor([2.0, -2.0]), 0.75).tolist()
+    [3.0, 1.0]
+    """
+    difference = target.detach() - prediction
+    return (expectile - (difference < 0).to(difference.dtype)).abs() * difference.square()
+
+
+def advantage_weight(advantage: Float[Tensor, " batch"], temperature: float, most: float) -> Float[Tensor, " batch"]:
+    r"""Weight of an utterance in advantage-weighted regression (Peng et al. 2019; paper, stage 2).
+
+    .. math:: w_b = \min(\exp(A_b / \beta),\ w_{max}), \quad A_b = Q_{target}(s_b, u_b) - V(s_b)
+
+    Args:
+        advantage: :math:`A`; the weight is a constant to the gradient.
+        temperature: :math:`\beta > 0`; the larger, the closer to cloning everything alike.
+        most: :math:`w_{max}`.
+
+    >>> advantage_weight(torch.tensor([0.0, -0.5, 9.0]), temperature=0.5, most=20.0).tolist()
+    [1.0, 0.3678794503211975, 20.0]
+    """
+    return (advantage.detach() / temperature).exp().clamp(max=most)

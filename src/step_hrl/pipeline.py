@@ -1,9 +1,13 @@
-"""The stages of a recipe: demonstrations, behaviour cloning, evaluation. Each goes on where it was left."""
+"""The stages of a recipe: demonstrations, behaviour cloning, collection, offline RL, evaluation.
+
+Each goes on where it was left.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,22 +17,25 @@ from rich.console import Console
 from step_hrl import stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.step_hrl import StepHrlAgent
-from step_hrl.config import Recipe, WorldConfig
+from step_hrl.collection import TOKENIZER, check_collected, collection_jobs, endings_table
+from step_hrl.config import GenerationConfig, Recipe, SelectionConfig, WorldConfig
 from step_hrl.demonstrations import demonstrate
 from step_hrl.engines.base import Engine
 from step_hrl.envs.base import World
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
-from step_hrl.errors import DataError, WorldError, did_you_mean
+from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
+from step_hrl.experts.base import judge_for
 from step_hrl.renaming import renamed
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
-from step_hrl.transitions import distinct, transitions
+from step_hrl.transitions import Judge, claimed, distinct, transitions
 from step_hrl.types import Episode, Job, Task, Transition
 
+POLICY_FOLDER = "policy"
 DEMONSTRATION_SECONDS = 300.0
 """How long one demonstration may take: solving, cleaning and replaying it."""
 
@@ -51,19 +58,43 @@ class Pipeline:
         return self.recipe.folder / "demonstrations" / "episodes.jsonl"
 
     @property
-    def policy_folder(self) -> Path:
+    def cloned_policy(self) -> Path:
         """Where stage 1 leaves its policy."""
-        return self.recipe.folder / "behavior_cloning" / "policy"
+        return self.recipe.folder / "behavior_cloning" / POLICY_FOLDER
+
+    @property
+    def policy_folder(self) -> Path:
+        """The policy of the latest stage that has been done."""
+        rounds = range(self.recipe.collection.rounds, 0, -1) if self.recipe.offline_rl else ()
+        trained = (self.round_policy(number) for number in rounds)
+        return next((folder for folder in trained if folder.is_dir()), self.cloned_policy)
+
+    def collection_file(self, number: int) -> Path:
+        """Where the episodes of a round are."""
+        return self.recipe.folder / "collection" / f"round-{number}" / "episodes.jsonl"
+
+    def round_policy(self, number: int) -> Path:
+        """Where a round of stage 2 leaves its policy; round 0 is stage 1."""
+        if number == 0:
+            return self.cloned_policy
+        return self.recipe.folder / "offline_rl" / f"round-{number}" / POLICY_FOLDER
 
     def run(self) -> None:
         """All stages, then one table of what was reached."""
         self.demonstrations()
         self.behavior_cloning()
-        summaries: dict[str, Summary] = {}
-        for split in self.recipe.evaluation.splits:
-            if self.recipe.evaluation.untrained:
-                summaries[f"{split}, untrained"] = self.evaluate(split, policy=None)
-            summaries[f"{split}, behaviour cloning"] = self.evaluate(split, policy=self.policy_folder)
+        policies: dict[str, Path | None] = {"untrained": None} if self.recipe.evaluation.untrained else {}
+        policies["behaviour cloning"] = self.cloned_policy
+        if self.recipe.offline_rl is not None:
+            for number in range(1, self.recipe.collection.rounds + 1):
+                self.collect(number)
+                self.offline_rl(number)
+            policies["offline RL"] = self.round_policy(self.recipe.collection.rounds)
+        summaries = {
+            f"{split}, {label}": self.evaluate(split, policy)
+            for split in self.recipe.evaluation.splits
+            for label, policy in policies.items()
+        }
         self._console.print(table(summaries))
         self._console.print(f"Everything is in {self.recipe.folder}", markup=False)
 
@@ -131,10 +162,10 @@ class Pipeline:
             "behavior_cloning": config.model_dump(mode="json"),
             "seed": self.recipe.seed,
         }
-        stamps.enter_stage(self.policy_folder.parent, inputs, self._console)
-        if self.policy_folder.is_dir():
-            self._console.print(f"behaviour cloning: {self.policy_folder} is already there", markup=False)
-            return self.policy_folder
+        stamps.enter_stage(self.cloned_policy.parent, inputs, self._console)
+        if self.cloned_policy.is_dir():
+            self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
+            return self.cloned_policy
         train, held_out = _split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
@@ -144,34 +175,101 @@ class Pipeline:
             self.recipe.backbone,
             train,
             held_out,
-            self.policy_folder.parent,
+            self.cloned_policy.parent,
             self.recipe.seed,
         )
 
-    def evaluate(self, split: str, policy: Path | None, *, watcher: Watcher | None = None) -> Summary:
-        """Play a split's tasks with a policy (None: the untrained backbone); write episodes and a summary."""
-        label = "untrained" if policy is None else policy.parent.name if policy.name == "policy" else policy.name
-        folder = self.recipe.folder / "evaluation" / f"{label}-{split}"
-        tasks = self._tasks(split, self.recipe.evaluation.per_task)
-        facts = self._facts(split)
+    def collect(self, number: int = 1) -> list[Episode]:
+        """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
+        config, policy = self.recipe.collection, self.round_policy(number - 1)
         inputs = {
-            "world": _identity(self.recipe.world),
-            "action_limit": self.recipe.world.action_limit,
-            "versions": self.world.provenance(),
-            "policy": self._policy_digest(policy),
+            **self._playing(policy),
+            "sampling": {"temperature": config.temperature, "top_p": config.top_p},
             "generation": self.recipe.generation.model_dump(mode="json"),
+        }
+        jobs = collection_jobs(self._tasks(config.split, config.per_task), config, self.recipe.seed, number)
+        file = self.collection_file(number)
+        stamps.enter_stage(file.parent, inputs, self._console)
+        generation = self.recipe.generation.model_copy(update=inputs["sampling"])
+        facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
+        collected = self._play(jobs, policy, f"collecting, round {number}", file, facts, generation)
+        self._console.print(endings_table(collected))
+        return collected
+
+    def load_collected(self, number: int) -> list[Episode]:
+        """The episodes of a round, checked. Raises DataError where stage 2 cannot use them."""
+        file = self.collection_file(number)
+        if not file.is_file():
+            raise DataError(str(file), "no collected episodes", "run `step-hrl collect` with this recipe")
+        episodes = read_episodes(file)
+        check_collected(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
+        return episodes
+
+    def offline_rl(self, number: int = 1) -> Path:
+        """Stage 2 on demonstrations and collected episodes; returns the folder of the best policy."""
+        from step_hrl.training import checkpoints
+        from step_hrl.training.offline_rl import run
+
+        config = self.recipe.offline_rl
+        if config is None:
+            raise RecipeError(
+                "offline_rl", "not in the recipe", "add a section `offline_rl:`, if only with `epochs: 3`"
+            )
+        before, policy = self.round_policy(number - 1), self.round_policy(number)
+        expert = [e for e in self.load_demonstrations() if e.error is None] if config.data_weights.expert else []
+        rounds = range(1, number + 1) if config.data_weights.collected else ()
+        collected = [episode for each in rounds for episode in self.load_collected(each)]
+        inputs = {
+            "episodes": stamps.digest(*(encode_line(episode) for episode in (*expert, *collected))),
+            "policy": self._policy_digest(before),
+            "offline_rl": config.model_dump(mode="json"),
             "seed": self.recipe.seed,
         }
+        folder = policy.parent
         stamps.enter_stage(folder, inputs, self._console)
-        file = folder / "episodes.jsonl"
+        if policy.is_dir():
+            self._console.print(f"offline RL: {policy} is already there", markup=False)
+            return policy
+        judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
+        train, held_out = _split([*expert, *collected], config.held_out_fraction, judge)
+        ids = frozenset(episode.id for episode in collected)
+        run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
+        checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
+        return policy
+
+    def _best(self, candidates: Sequence[Path], config: SelectionConfig) -> Path:
+        """The checkpoint that scores best on the selection's split; the latest of equals. One alone is not played."""
+        if len(candidates) == 1:
+            return candidates[0]
+        scores = [self.evaluate(config.split, path, per_task=config.per_task).overall.mean_score for path in candidates]
+        best = max(range(len(candidates)), key=lambda index: (scores[index], index))
+        chosen = {path.name: score for path, score in zip(candidates, scores, strict=True)}
+        selection = {"split": config.split, "scores": chosen, "chosen": candidates[best].name}
+        write_atomically(candidates[best].with_name("selection.json"), json.dumps(selection, indent=1) + "\n")
+        shown = ", ".join(f"{name} {100 * score:.1f}" for name, score in chosen.items())
+        self._console.print(f"offline RL: {candidates[best].name} is best on {config.split} ({shown})", markup=False)
+        return candidates[best]
+
+    def evaluate(
+        self, split: str, policy: Path | None, *, per_task: int | None = None, watcher: Watcher | None = None
+    ) -> Summary:
+        """Play a split's tasks with a policy (None: the untrained backbone); write episodes and a summary.
+
+        ``per_task`` is the recipe's where it is None.
+        """
+        label = self._label(policy)
+        folder = self.recipe.folder / "evaluation" / f"{label}-{split}"
+        tasks = self._tasks(split, per_task or self.recipe.evaluation.per_task)
+        facts = self._facts(split)
+        inputs = {**self._playing(policy), "generation": self.recipe.generation.model_dump(mode="json")}
+        stamps.enter_stage(folder, inputs, self._console)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
-        with EpisodeWriter(file) as writer:
-            left = [job for job in jobs if job.id not in writer.done]
-            if left:
-                self._play(left, policy, label, writer, facts, len(jobs), watcher)
-        ids = {job.id for job in jobs}
-        summary = summarize([e for e in read_episodes(file) if e.id in ids], seed=self.recipe.seed)
-        write_summary(folder / "summary.json", summary, {**facts, "policy": str(inputs["policy"])})
+        file = folder / "episodes.jsonl"
+        played = self._play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
+        zero = self.recipe.evaluation.failed_as_zero
+        summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
+        found = {**facts, "policy": str(inputs["policy"])}
+        write_summary(folder / "summary.json", summary, found, _value_correlations(policy))
         return summary
 
     def stored_episode(self, file: Path, key: str | None) -> Episode:
@@ -199,10 +297,10 @@ class Pipeline:
     def watch(self, key: str | None, split: str | None, policy: Path, watcher: Watcher) -> None:
         """Play one task with a policy while somebody looks on; nothing is written."""
         self._policy_digest(policy)
-        engine = self._engine(policy)
+        engine = self._engine(policy, self.recipe.generation)
         with self._pool(self.recipe.world.step_timeout_seconds, episodes=1) as pool:
             job = Job(self._task(key, split), self.recipe.seed)
-            rollout([job], StepHrlAgent(), engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
+            rollout([job], self._agent, engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
 
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
@@ -211,26 +309,48 @@ class Pipeline:
             raise WorldError(f"task {key!r}", "not in this split", did_you_mean(key or "", [t.key for t in tasks]))
         return chosen
 
-    def _engine(self, policy: Path | None) -> Engine:
+    @property
+    def _agent(self) -> StepHrlAgent:
+        return StepHrlAgent(self.recipe.agent.unreadable_action)
+
+    def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
         from step_hrl.engines.transformers import TransformersEngine
 
-        return TransformersEngine(self._backbone(policy), self.recipe.generation, self.recipe.seed)
+        return TransformersEngine(self._backbone(policy), generation, self.recipe.seed)
 
     def _play(
         self,
         jobs: Sequence[Job],
         policy: Path | None,
         label: str,
+        file: Path,
+        facts: Mapping[str, str],
+        generation: GenerationConfig,
+        watcher: Watcher | None = None,
+    ) -> list[Episode]:
+        """Play what a file does not hold yet; all of the jobs' episodes."""
+        with EpisodeWriter(file) as writer:
+            left = [job for job in jobs if job.id not in writer.done]
+            if left:
+                self._play_on(left, len(jobs), policy, label, writer, facts, generation, watcher)
+        ids = {job.id for job in jobs}
+        return [episode for episode in read_episodes(file) if episode.id in ids]
+
+    def _play_on(
+        self,
+        jobs: Sequence[Job],
+        total: int,
+        policy: Path | None,
+        label: str,
         writer: EpisodeWriter,
         facts: Mapping[str, str],
-        total: int,
+        generation: GenerationConfig,
         watcher: Watcher | None,
     ) -> None:
-        engine = self._engine(policy)
-        split = jobs[0].task.split
+        engine = self._engine(policy, generation)
         with (
             self._pool(self.recipe.world.step_timeout_seconds) as pool,
-            Reporter(self._console, f"{label} on {split}", total, start=total - len(jobs)) as reporter,
+            Reporter(self._console, label, total, start=total - len(jobs)) as reporter,
         ):
             scores: list[float] = []
 
@@ -241,7 +361,7 @@ class Pipeline:
 
             rollout(
                 jobs,
-                StepHrlAgent(),
+                self._agent,
                 engine,
                 pool,
                 concurrent=self.recipe.evaluation.concurrent,
@@ -269,6 +389,25 @@ class Pipeline:
         if not weights:
             raise DataError(str(policy), "no policy there (no *.safetensors)", "run `step-hrl train bc` first")
         return f"{policy.name}:" + stamps.digest(*(stamps.digest_file(file).encode() for file in weights))
+
+    def _playing(self, policy: Path | None) -> dict[str, Any]:
+        """What decides how a policy plays, but for how its words are drawn."""
+        return {
+            "world": _identity(self.recipe.world),
+            "action_limit": self.recipe.world.action_limit,
+            "versions": self.world.provenance(),
+            "policy": self._policy_digest(policy),
+            "agent": self.recipe.agent.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+        }
+
+    def _label(self, policy: Path | None) -> str:
+        """A policy's name among the recipe's evaluations, such as ``offline_rl-round-1``."""
+        if policy is None:
+            return "untrained"
+        place = policy.parent if policy.name == POLICY_FOLDER else policy
+        inside = place.is_relative_to(self.recipe.folder)
+        return "-".join(place.relative_to(self.recipe.folder).parts) if inside else place.name
 
     def _facts(self, split: str) -> dict[str, str]:
         return {
@@ -311,11 +450,31 @@ def _identity(world: WorldConfig) -> dict[str, Any]:
     return {"name": world.name, "options": dict(world.options)}
 
 
-def _split(episodes: Sequence[Episode], fraction: float) -> tuple[list[Transition], list[Transition]]:
+def _as_zero(episode: Episode) -> Episode:
+    return replace(episode, score=0.0)
+
+
+def _tokenizer_digest(policy: Path) -> str:
+    file = policy / "tokenizer.json"
+    if not file.is_file():
+        raise DataError(str(policy), "no policy there (no tokenizer.json)", "train the stage before")
+    return stamps.digest_file(file)
+
+
+def _value_correlations(policy: Path | None) -> dict[str, float] | None:
+    """What stage 2 found out about its critics, if the policy is of stage 2."""
+    file = policy.with_name("values.json") if policy is not None else None
+    return json.loads(file.read_text()) if file is not None and file.is_file() else None
+
+
+def _split(
+    episodes: Sequence[Episode], fraction: float, judge: Judge = claimed
+) -> tuple[list[Transition], list[Transition]]:
     """Training and held-out transitions; whole episodes are held out, spread evenly, at least one of many."""
     every = max(2, round(1 / fraction)) if fraction > 0 else 0
     train: list[Transition] = []
     held_out: list[Transition] = []
     for number, episode in enumerate(episodes):
-        (held_out if every and number % every == every - 1 else train).extend(transitions(episode))
+        chosen = held_out if every and number % every == every - 1 else train
+        chosen.extend(transitions(episode, judge))
     return train, held_out

@@ -1,7 +1,8 @@
 """Transitions told again with other names, so that a model must copy names instead of knowing them by heart. Pure.
 
-The low level and the progress say what stands in their prompts: which name it is does not matter to them. The high
-level chooses between names by what they mean, so its transitions are left alone.
+The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
+given names of other things. The high level chooses between names by what they mean: a table in the place of a dog would
+teach it that tables are alive, so it is given names that mean nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from step_hrl.types import Role, Transition
 COMMON = 0.4
 """A word that stands in the surroundings of a larger share of prompts is a state or a passage, not a name."""
 
+_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _WORD = re.compile(r"\b[a-z]{3,}\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
 
@@ -28,7 +30,7 @@ def names(transitions: Sequence[Transition]) -> list[str]:
 
 
 def renamed(transitions: Sequence[Transition], share: float, seed: int) -> list[Transition]:
-    """A random ``share`` of the low level's and the progress' transitions once more, each with names of its own.
+    """A random ``share`` of the transitions once more, each with names of its own.
 
     Within a transition a name is replaced everywhere. Only names that the utterance copies from its prompt are
     replaced; transitions that copy none are left out.
@@ -37,13 +39,20 @@ def renamed(transitions: Sequence[Transition], share: float, seed: int) -> list[
     generator = random.Random(seed)
     told: list[Transition] = []
     for transition in transitions:
-        if transition.role is Role.HIGH or generator.random() >= share:
+        if generator.random() >= share:
             continue
         copied = set(_WORD.findall(transition.utterance)) & set(_WORD.findall(transition.state)) & set(known)
         if copied:
-            others = generator.sample(known, len(copied))
+            invented = transition.role is Role.HIGH
+            others = [_invented(generator) for _ in copied] if invented else generator.sample(known, len(copied))
             told.append(_with_names(transition, dict(zip(sorted(copied), others, strict=True))))
     return told
+
+
+def _invented(generator: random.Random) -> str:
+    """A word of two or three syllables, such as ``bado`` or ``kitemu``."""
+    syllables = range(generator.choice((2, 3)))
+    return "".join(generator.choice(_CONSONANTS) + generator.choice(_VOWELS) for _ in syllables)
 
 
 def _with_names(transition: Transition, other: Mapping[str, str]) -> Transition:

@@ -8,6 +8,7 @@ own world and its own words: while the engine speaks, the worlds go on.
 from __future__ import annotations
 
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ class _Running:
     play: Play | None = None
     ask: Ask | None = None
     asked_at: float = 0.0
+    asked: int = 0
     info: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -145,7 +147,9 @@ class _Driver:
         if isinstance(wanted, Act):
             self._pool.step(episode.slot, wanted.action)
         else:
-            episode.ask, episode.asked_at = wanted, time.monotonic()
+            episode.asked += 1
+            seed = zlib.crc32(f"{episode.job.id} {episode.asked}".encode())
+            episode.ask, episode.asked_at = replace(wanted, seed=seed), time.monotonic()
 
     def _lose(self, episode: _Running, error: StepHrlError, blamed: bool) -> None:
         """Play it once more. Bystanders of another episode's crash are not charged an attempt for it."""

@@ -5,7 +5,7 @@ Every state is the prompt its role read, rendered by the same function as at act
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TypeVar
 
@@ -20,13 +20,41 @@ NOT_UNDERSTOOD_REWARD = -1.0
 """The low level's reward for an action the world did not understand, or a reply that is none."""
 
 
-def transitions(episode: Episode) -> list[Transition]:
-    """All transitions of an episode: the high level's, then, subtask by subtask, the low level's and the progress'."""
+Judge = Callable[[Segment], bool]
+"""Whether a subtask that the low level says is complete counts as completed."""
+
+
+def claimed(segment: Segment) -> bool:
+    """The reference's judge: every claim counts."""
+    return segment.ended_by == "policy"
+
+
+def transitions(episode: Episode, judge: Judge = claimed) -> list[Transition]:
+    """All transitions of an episode: the high level's, then, subtask by subtask, the low level's and the progress'.
+
+    ``judge`` decides which of the subtasks said to be complete are worth the low level's reward.
+    """
     cut = list(_high(episode))
     for segment in episode.segments:
-        cut += _low(episode, segment)
-        cut += _progress(episode, segment)
+        rewards = _low_rewards(segment, judge)
+        cut += _low(episode, segment, rewards)
+        cut += _progress(episode, segment, rewards)
     return cut
+
+
+def chained(cut: Sequence[Transition]) -> list[list[Transition]]:
+    """Transitions of one role of one episode that each led to the next, in the order of their first."""
+    chains: list[list[Transition]] = []
+    open_chains: dict[tuple[str, Role], list[Transition]] = {}
+    for transition in cut:
+        key = (transition.episode_id, transition.role)
+        chain = open_chains.get(key)
+        if chain is not None and chain[-1].next_state == transition.state:
+            chain.append(transition)
+        else:
+            open_chains[key] = [transition]
+            chains.append(open_chains[key])
+    return chains
 
 
 def distinct(cut: Iterable[Transition]) -> list[Transition]:
@@ -81,9 +109,9 @@ def _interrupted(segment: Segment) -> Segment:
     )
 
 
-def _low(episode: Episode, segment: Segment) -> Iterator[Transition]:
+def _low(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
     """s = (g_k, p_t, o_t), u = the action and its flag; the subtask's end is terminal."""
-    for step in segment.steps:
+    for step, reward in zip(segment.steps, rewards, strict=True):
         over = _subtask_over(step)
         following = low_level.State(segment.subtask, _progress_after(step), step.next_observation)
         decision = low_level.Decision(step.action, step.subtask_done)
@@ -92,16 +120,16 @@ def _low(episode: Episode, segment: Segment) -> Iterator[Transition]:
             Role.LOW,
             state=low_level.render(low_level.State(segment.subtask, step.local_progress, step.observation)),
             utterance=low_level.utterance(decision) if step.unreadable is None else step.unreadable,
-            reward=_low_reward(step),
+            reward=reward,
             next_state=None if over else low_level.render(following),
             terminated=over,
             imitable=not step.perturbed,
         )
 
 
-def _progress(episode: Episode, segment: Segment) -> Iterator[Transition]:
+def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
     """s = (g_k, p_(t-1), a_(t-1), o_t), u = p_t; reward and end mirror the low step that it follows."""
-    for step, following in _with_following(segment.steps):
+    for (step, following), reward in zip(_with_following(segment.steps), rewards, strict=True):
         if step.next_local_progress is None:
             continue  # the last step of an episode has no progress update
         unreadable = step.progress_unreadable
@@ -113,7 +141,7 @@ def _progress(episode: Episode, segment: Segment) -> Iterator[Transition]:
             Role.PROGRESS,
             state=_progress_state(segment, step),
             utterance=local_progress.utterance(step.next_local_progress) if unreadable is None else unreadable,
-            reward=_low_reward(step),
+            reward=reward,
             next_state=None if over or following is None else _progress_state(segment, following),
             terminated=over,
         )
@@ -142,10 +170,12 @@ def _subtask_over(step: Step) -> bool:
     return step.subtask_done or step.terminated
 
 
-def _low_reward(step: Step) -> float:
-    if not step.understood:
-        return NOT_UNDERSTOOD_REWARD
-    return SUBTASK_REWARD if step.subtask_done else 0.0
+def _low_rewards(segment: Segment, judge: Judge) -> list[float]:
+    """1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
+    rewards = [0.0 if step.understood else NOT_UNDERSTOOD_REWARD for step in segment.steps]
+    if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].understood and judge(segment):
+        rewards[-1] = SUBTASK_REWARD
+    return rewards
 
 
 def _transition(

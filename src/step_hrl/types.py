@@ -57,10 +57,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What an agent wants said next: the role that must speak, and the whole prompt it reads."""
+    """What an agent wants said next: the role that must speak, and the whole prompt it reads.
+
+    ``seed`` is what a sampled reply is drawn from, so that it does not depend on what else is said at the same time.
+    """
 
     role: Role
     prompt: str
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,17 @@ class Episode:
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
     error: str | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def ending(self) -> Literal["success", "failure", "limit", "unreadable", "error"]:
+        """How it ended: solved, ended unsolved by the world, cut at the action limit, by a reply, or broken."""
+        if self.error is not None:
+            return "error"
+        if self.success:
+            return "success"
+        if self.segments and self.segments[-1].ended_by == "unreadable":
+            return "unreadable"
+        return "limit" if self.steps and self.steps[-1].truncated else "failure"
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbo
     config = GenerationConfig(
         mixed_precision="no", temperature=20.0, top_p=0.6, max_new_tokens=MaxNewTokens(high=1, low=1, progress=1)
     )
-    answers = TransformersEngine(backbone, config).generate([ask] * draws)
+    answers = TransformersEngine(backbone, config).generate([replace(ask, seed=seed) for seed in range(draws)])
     ids = torch.tensor([backbone.tokenizer.encode_prompts([ask.prompt])[0]])
     with torch.no_grad():
         probabilities = (backbone.model(input_ids=ids).logits[0, -1] / 20.0).softmax(dim=-1)

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from tests.micro import micro_backbone, transitions
 
 from step_hrl.errors import DataError
-from step_hrl.models.collate import ROLES, TransitionTokens, batches_of_similar_length, collate, tokenize
+from step_hrl.models.collate import ROLES, Chain, TransitionTokens, batches_of_similar_length, collate, tokenize
 from step_hrl.types import Role
 
 
 def test_masks_and_ends_point_at_what_they_say() -> None:
     pad = 2
     samples = [TransitionTokens(Role.LOW, (5, 2, 6), (2,)), TransitionTokens(Role.PROGRESS, (7,), (8, 9, 2))]
-    batch = collate(samples, pad)
+    batch = collate([Chain((sample,)) for sample in samples], pad)
     for row, sample in enumerate(samples):
         assert batch.input_ids[row][batch.attention_mask[row]].tolist() == [*sample.state, *sample.utterance]
         # The padding id also ends every utterance: masks must not be made from ids.
@@ -26,22 +26,27 @@ def test_masks_and_ends_point_at_what_they_say() -> None:
     assert batch.to(torch.device("cpu")).input_ids.shape == (2, 4)
 
 
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 200), st.integers(0, 3), st.integers(0, 3))
+SIZES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 60)), min_size=1, max_size=80)
+
+
+@given(SIZES, st.integers(1, 200), st.integers(0, 3), st.integers(0, 3))
 def test_batches_hold_every_sample_once_within_the_budget(
-    lengths: list[int], budget: int, seed: int, epoch: int
+    sizes: list[tuple[int, int]], budget: int, seed: int, epoch: int
 ) -> None:
-    batches = batches_of_similar_length(lengths, budget, seed, epoch)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    batches = batches_of_similar_length(sizes, budget, seed, epoch)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(sizes)))
     for batch in batches:
-        assert len(batch) == 1 or max(lengths[index] for index in batch) * len(batch) <= budget
-    assert batches == batches_of_similar_length(lengths, budget, seed, epoch)
+        padded = max(sizes[index][1] for index in batch) * sum(sizes[index][0] for index in batch)
+        assert len(batch) == 1 or padded <= budget
+    assert batches == batches_of_similar_length(sizes, budget, seed, epoch)
 
 
 def test_order_differs_by_epoch_and_seed_and_lengths_are_alike() -> None:
     lengths = [10 + index % 50 for index in range(400)]
-    first = batches_of_similar_length(lengths, 512, 0, 0)
-    assert first != batches_of_similar_length(lengths, 512, 0, 1)
-    assert first != batches_of_similar_length(lengths, 512, 1, 0)
+    sizes = [(1, length) for length in lengths]
+    first = batches_of_similar_length(sizes, 512, 0, 0)
+    assert first != batches_of_similar_length(sizes, 512, 0, 1)
+    assert first != batches_of_similar_length(sizes, 512, 1, 0)
     padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in first)
     assert padded < 1.15 * sum(lengths)
 
@@ -49,8 +54,8 @@ def test_order_differs_by_epoch_and_seed_and_lengths_are_alike() -> None:
 def test_a_sample_that_is_too_long_is_an_error_that_names_it() -> None:
     tokenizer = micro_backbone().tokenizer
     samples = tokenize(transitions(6), tokenizer, 128)
-    assert [sample.role for sample in samples] == [t.role for t in transitions(6)]
-    longest = max(len(sample) for sample in samples)
+    assert [sample.links[0].role for sample in samples] == [t.role for t in transitions(6)]
+    longest = max(sample.longest for sample in samples)
     assert len(tokenize(transitions(6), tokenizer, longest)) == 6
     with pytest.raises(DataError, match=r"episode episode-0 \(carry:0\).*max_tokens_per_sample"):
         tokenize(transitions(6), tokenizer, longest - 1)

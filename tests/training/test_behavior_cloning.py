@@ -60,7 +60,7 @@ def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> N
         weighted = BehaviorCloning(backbone, RoleWeights(), prompt_weight=0.5)(batch)
     of_prompts = 0.0
     for row, sample in enumerate(samples):
-        prompt = sample.state
+        prompt = sample.links[0].state
         said = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
         of_prompts += sum(said) / len(said)
     expected = float(plain.total) - 0.5 * of_prompts / len(samples)
@@ -76,11 +76,12 @@ def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
     with torch.no_grad():
         best = backbone.model(input_ids=batch.input_ids).logits.argmax(dim=-1)
     for role in Role:
-        rows = [row for row, sample in enumerate(samples) if sample.role is role]
+        rows = [row for row, sample in enumerate(samples) if sample.links[0].role is role]
         matches = 0
         for row in rows:
-            start, end = len(samples[row].state), len(samples[row])
-            matches += best[row, start - 1 : end - 1].tolist() == list(samples[row].utterance)
+            shown = samples[row].links[0]
+            start, end = len(shown.state), len(shown)
+            matches += best[row, start - 1 : end - 1].tolist() == list(shown.utterance)
         assert float(tallies[f"exact_match_{role}"].total) == matches
         assert float(tallies[f"exact_match_{role}"].number) == len(rows)
 

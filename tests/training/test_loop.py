@@ -11,10 +11,11 @@ from tests.micro import micro_backbone, transitions, weights
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError, RecipeError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import TransitionBatch, tokenize
+from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, tokenize
 from step_hrl.training import checkpoints, loop
 from step_hrl.training.behavior_cloning import BehaviorCloning
 from step_hrl.training.loop import BatchPlan, Losses, train
+from step_hrl.types import Role
 
 QUICK = BehaviorCloningConfig(
     epochs=2.0,
@@ -50,6 +51,10 @@ def trained(output: Path, config: TrainingConfig = QUICK, backbone: Backbone | N
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     train(BehaviorCloning(backbone, RoleWeights()), samples, config, output=output, seed=seed)
     return backbone
+
+
+def of_lengths(lengths: list[int]) -> list[Chain]:
+    return [Chain((TransitionTokens(Role.LOW, range(length - 1), (2,)),)) for length in lengths]
 
 
 def lines(output: Path) -> list[dict[str, float]]:
@@ -223,25 +228,25 @@ def test_loss_is_the_mean_over_samples_however_they_are_batched(tmp_path: Path) 
 
 def test_every_sample_counts_the_same_in_the_gradient() -> None:
     # Over one epoch the shares of all batches sum to the samples, whatever their sizes.
-    plan = BatchPlan([10] * 7 + [90] * 3, changed(epochs=1.0, tokens_per_batch=100), seed=0, processes=1)
+    plan = BatchPlan(of_lengths([10] * 7 + [90] * 3), changed(epochs=1.0, tokens_per_batch=100), seed=0, processes=1)
     sizes = [len(batch) for group in plan.updates_from(0, 0) for batch in group]
     assert sum(sizes) == 10
     assert len(set(sizes)) > 1
-    assert sum(size / plan.samples_per_batch for size in sizes) == pytest.approx(plan.updates)
+    assert sum(size / plan.transitions_per_batch for size in sizes) == pytest.approx(plan.updates)
 
 
 @pytest.mark.parametrize("epochs", [1.0, 2.5, 0.4])
 def test_processes_share_what_one_would_read(epochs: float) -> None:
-    lengths = [5 + index % 17 for index in range(101)]
+    samples = of_lengths([5 + index % 17 for index in range(101)])
     config = changed(epochs=epochs, tokens_per_batch=64, gradient_accumulation=2)
-    plans = [list(BatchPlan(lengths, config, 0, 2).updates_from(0, process)) for process in (0, 1)]
-    assert len(plans[0]) == len(plans[1]) == BatchPlan(lengths, config, 0, 2).updates
+    plans = [list(BatchPlan(samples, config, 0, 2).updates_from(0, process)) for process in (0, 1)]
+    assert len(plans[0]) == len(plans[1]) == BatchPlan(samples, config, 0, 2).updates
     assert all(len(group) == 2 for plan in plans for group in plan)
     read = [index for plan in plans for group in plan for batch in group for index in batch]
     if epochs >= 1:
         assert set(read) == set(range(101))
     assert len(read) == pytest.approx(epochs * 101, abs=30)
-    later = list(BatchPlan(lengths, config, 0, 2).updates_from(5, 1))
+    later = list(BatchPlan(samples, config, 0, 2).updates_from(5, 1))
     assert later == plans[1][5:]
 
 

@@ -13,6 +13,10 @@ from step_hrl.types import NOTHING, Act, Ask, EndedBy, Observation, Outcome, Rol
 class StepHrlAgent:
     """Names a subtask, acts until the low level says it is done, and carries only the final progress on."""
 
+    def __init__(self, unreadable_action: str | None = None) -> None:
+        """Act with what is done for a low-level reply that cannot be read; None does nothing, which counts."""
+        self._unreadable_action = unreadable_action
+
     @property
     def name(self) -> str:
         """``step_hrl``."""
@@ -55,7 +59,7 @@ class StepHrlAgent:
             (action, subtask_done), unreadable = low_level.parse(chosen.text), None
         except UnreadableReply:
             action, subtask_done, unreadable = "", False, chosen.text
-        outcome = happened((yield Act(None if unreadable is not None else action)))
+        outcome = happened((yield Act(self._unreadable_action if unreadable is not None else action)))
         next_progress, progress_unreadable = None, None
         if not outcome.over:  # the last step of an episode has no progress update
             state = local_progress.State(subtask, progress, action, outcome.observation)

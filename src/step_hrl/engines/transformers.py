@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from typing import Any, Protocol, cast
 
 import torch
@@ -70,10 +72,11 @@ class LanguageModel(Protocol):
 
 @dataclass(slots=True)
 class _Row:
-    """One ask being answered; ``limit`` is the most tokens its answer may have."""
+    """One ask being answered; ``limit`` is the most tokens its answer may have, ``seed`` what they are drawn from."""
 
     prompt: list[int]
     limit: int
+    seed: int
     said: list[int] = field(default_factory=list[int])
 
 
@@ -81,11 +84,10 @@ class TransformersEngine:
     """Batched generation, greedy or sampled; an utterance ends with its line."""
 
     def __init__(self, model: LanguageModel, config: GenerationConfig, seed: int = 0) -> None:
-        """Answer with a model. The seed starts the sampling, which goes on from call to call."""
+        """Answer with a model. Sampled replies follow from this seed and their ask's."""
         self._model = model
         self._config = config
         self._seed = seed
-        self._generator = torch.Generator(device=model.device).manual_seed(seed)
 
     def provenance(self) -> dict[str, str]:
         """What a result must say of the engine."""
@@ -109,7 +111,7 @@ class TransformersEngine:
         """
         prompts = self._model.tokenizer.encode_prompts([ask.prompt for ask in asks])
         rows = [
-            _Row(prompt, min(self._most_tokens(ask), self._model.context - len(prompt)))
+            _Row(prompt, min(self._most_tokens(ask), self._model.context - len(prompt)), ask.seed)
             for ask, prompt in zip(asks, prompts, strict=True)
         ]
         fitting = sorted((row for row in rows if row.limit > 0), key=lambda row: len(row.prompt))
@@ -131,8 +133,9 @@ class TransformersEngine:
     def _answer(self, rows: list[_Row]) -> None:
         """Decode one batch to its end, dropping rows from it as they finish."""
         hidden, mask, cache = self._read(rows)
-        while True:
-            chosen = self._choose(self._model.logits(hidden))
+        draws = self._draws(rows)
+        for place in count():
+            chosen = self._choose(self._model.logits(hidden), draws[:, place])
             going = [place for place, token in enumerate(_integers(chosen)) if self._goes_on(rows[place], token)]
             if not going:
                 return
@@ -140,7 +143,7 @@ class TransformersEngine:
                 kept = torch.tensor(going, device=mask.device)
                 rows = [rows[place] for place in going]
                 cache.batch_select_indices(kept)
-                mask, chosen = mask[kept], chosen[kept]
+                mask, chosen, draws = mask[kept], chosen[kept], draws[kept]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             hidden = self._forward(chosen[:, None], mask, cache)
 
@@ -180,14 +183,24 @@ class TransformersEngine:
         )
         return outputs.last_hidden_state[:, -1]
 
-    def _choose(self, logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, " rows"]:
+    def _draws(self, rows: Sequence[_Row]) -> Float[Tensor, "rows tokens"]:
+        """A number in [0, 1) for each token that may be said, from the seeds of engine and ask alone."""
+        longest = max(row.limit for row in rows)
+        if self._config.temperature == 0:
+            return torch.zeros(len(rows), longest, device=self._model.device)
+        seeds = [zlib.crc32(f"{self._seed} {row.seed}".encode()) for row in rows]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return torch.stack([torch.rand(longest, generator=each) for each in generators]).to(self._model.device)
+
+    def _choose(self, logits: Float[Tensor, "rows vocabulary"], draws: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         if self._config.temperature == 0:
             return logits.argmax(dim=-1)
         ordered, tokens = (logits / self._config.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
         # The most likely token always stays: what lies before it sums to 0.
         outside = ordered.cumsum(dim=-1) - ordered >= self._config.top_p
-        picked = torch.multinomial(ordered.masked_fill(outside, 0.0), 1, generator=self._generator)
-        return tokens.gather(1, picked)[:, 0]
+        reached = ordered.masked_fill(outside, 0.0).cumsum(dim=-1)
+        picked = (reached <= draws[:, None] * reached[:, -1:]).sum(dim=-1, keepdim=True)
+        return tokens.gather(1, picked.clamp(max=tokens.shape[1] - 1))[:, 0]
 
 
 def _of_similar_length(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:

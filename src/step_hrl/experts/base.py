@@ -9,7 +9,8 @@ from typing import Protocol
 
 from step_hrl.envs.base import TextEnv
 from step_hrl.errors import WorldError, did_you_mean
-from step_hrl.types import Episode, Task
+from step_hrl.transitions import Judge, claimed
+from step_hrl.types import Episode, Segment, Task
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,22 @@ def expert_for(world_name: str) -> Expert:
         raise WorldError("experts", f"no expert for world {world_name!r}", did_you_mean(world_name, _EXPERTS))
     demonstrate: Callable[..., Demonstration] = import_module(_EXPERTS[world_name]).demonstrate
     return demonstrate
+
+
+def judge_for(world_name: str) -> Judge:
+    """Whether a subtask that is said to be complete was really achieved, where that can be told.
+
+    One that cost score was not. Then it is what the world's texts tell an expert that knows
+    them (the function ``achieved`` of its module), then whether the score rose. Where nothing tells, the claim counts.
+    """
+    told: Callable[[Segment], bool | None] = (
+        import_module(_EXPERTS[world_name]).achieved if world_name in _EXPERTS else lambda _: None
+    )
+
+    def judge(segment: Segment) -> bool:
+        if segment.reward < 0:
+            return False
+        seen = told(segment)
+        return seen if seen is not None else segment.reward > 0 or claimed(segment)
+
+    return judge

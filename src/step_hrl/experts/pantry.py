@@ -86,6 +86,17 @@ def update(state: local_progress.State) -> str:
     return _VISITED + ", ".join(visited if room.name in visited else [*visited, room.name])
 
 
+def achieved(segment: Segment) -> bool | None:
+    """Whether the world answered that the subtask's thing was done to its object; None for an unknown subtask."""
+    subtask = _SUBTASK.fullmatch(segment.subtask)
+    if subtask is None:
+        return None
+    verb, thing, place = subtask.groups()
+    start, end = f"You {'take' if verb == 'find' else verb} the {thing} ", f" {place}." if place else ""
+    answers = [step.next_observation.text for step in segment.steps]
+    return any(answer.startswith(start) and answer.endswith(end) for answer in answers)
+
+
 def demonstrate(
     env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
 ) -> Demonstration:

@@ -34,8 +34,8 @@ class TokenScores(NamedTuple):
     ``log_probs`` (nats) is 0 elsewhere; ``correct`` says whether the token was the most likely one.
     """
 
-    log_probs: Float[Tensor, "batch length"]
-    correct: Bool[Tensor, "batch length"]
+    log_probs: Float[Tensor, "rows length"]
+    correct: Bool[Tensor, "rows length"]
 
 
 class Backbone(nn.Module):
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         enabled = wanted and self.model.dtype == torch.float32
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "batch length width"]:
+    def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
         """Last layer's hidden state of every token."""
         # Rows are padded on the right and attention is causal: no real token sees padding, so no mask is needed,
         # and the unmasked kernels are faster.
@@ -89,16 +89,23 @@ class Backbone(nn.Module):
         cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
         return scores if cap is None else torch.tanh(scores / cap) * cap
 
-    def score(self, batch: TransitionBatch, tokens: Bool[Tensor, "batch length"] | None = None) -> TokenScores:
+    def score(
+        self,
+        batch: TransitionBatch,
+        tokens: Bool[Tensor, "rows length"] | None = None,
+        hidden: Float[Tensor, "rows length width"] | None = None,
+    ) -> TokenScores:
         """Log-probability of tokens given all tokens before them.
 
         ``tokens`` says of which (never of the first in a row); None means the utterances', for prompts are an order of
-        magnitude longer and the vocabulary is scored only where asked.
+        magnitude longer and the vocabulary is scored only where asked. ``hidden`` are the batch's hidden states, where
+        they are known already.
         """
         scored = batch.utterance_mask if tokens is None else tokens
+        states = self.hidden_states(batch) if hidden is None else hidden
         ahead = scored[:, 1:]
         targets = batch.input_ids[:, 1:][ahead]
-        logits = self.logits(self.hidden_states(batch)[:, :-1][ahead])
+        logits = self.logits(states[:, :-1][ahead])
         chosen = -nn.functional.cross_entropy(logits, targets, reduction="none")
         log_probs = chosen.new_zeros(batch.input_ids.shape).masked_scatter(scored, chosen)
         correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from step_hrl.errors import DataError
@@ -22,11 +22,19 @@ ROLES = tuple(Role)
 
 @dataclass(frozen=True, slots=True)
 class TransitionTokens:
-    """One transition as token ids: the rendered state, and the utterance with its line end."""
+    """One transition as token ids: the rendered state, and the utterance with its line end.
+
+    ``discount`` is what the next state's value counts (0 where the world ended), ``weight`` how much the transition
+    counts, ``imitable`` whether its utterance may be cloned. Stage 1 reads none of these.
+    """
 
     role: Role
     state: Sequence[int]
     utterance: Sequence[int]
+    reward: float = 0.0
+    discount: float = 0.0
+    weight: float = 1.0
+    imitable: bool = True
 
     def __len__(self) -> int:
         """Tokens of state and utterance together."""
@@ -34,63 +42,162 @@ class TransitionTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class TransitionBatch:
-    """Transitions of one batch, padded on the right.
+class Chain:
+    """Transitions of one role in one episode, each of which led to the next: what a batch takes as a whole.
 
-    ``input_ids`` holds state and utterance; ``attention_mask`` is True on both, ``utterance_mask`` on the utterance
-    with its line end. ``state_end`` and ``utterance_end`` index their last tokens (where V and Q are read). ``role``
-    indexes :data:`ROLES`.
+    The state one led to is then read with the one that follows. ``after`` is the state that the last one led
+    to, where it matters: it takes a row of its own. Stage 1 reads chains of a single transition and no ``after``.
     """
 
-    input_ids: Int[Tensor, "batch length"]
-    attention_mask: Bool[Tensor, "batch length"]
-    utterance_mask: Bool[Tensor, "batch length"]
-    state_end: Int[Tensor, " batch"]
+    links: tuple[TransitionTokens, ...]
+    after: Sequence[int] | None = None
+    episode_id: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows it takes in a batch."""
+        return len(self.links) + (self.after is not None)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(*map(len, self.links), len(self.after or ()))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, without padding."""
+        return sum(map(len, self.links)) + len(self.after or ())
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionBatch:
+    """B transitions of one batch, padded on the right, and behind them the bare states that no transition starts from.
+
+    ``input_ids`` holds state and utterance; ``attention_mask`` is True on both, ``utterance_mask`` on the utterance
+    with its line end (nowhere in a bare state). ``state_end`` and ``utterance_end`` index their last tokens (where V
+    and Q are read), ``next_row`` the row whose state is s' (any, where ``discount`` is 0). ``role`` indexes
+    :data:`ROLES`.
+    """
+
+    input_ids: Int[Tensor, "rows length"]
+    attention_mask: Bool[Tensor, "rows length"]
+    utterance_mask: Bool[Tensor, "rows length"]
+    state_end: Int[Tensor, " rows"]
     utterance_end: Int[Tensor, " batch"]
     role: Int[Tensor, " batch"]
+    next_row: Int[Tensor, " batch"]
+    reward: Float[Tensor, " batch"]
+    discount: Float[Tensor, " batch"]
+    weight: Float[Tensor, " batch"]
+    imitable: Bool[Tensor, " batch"]
 
     def __len__(self) -> int:
         """Number of transitions."""
-        return self.input_ids.shape[0]
+        return self.role.shape[0]
 
     def to(self, device: torch.device) -> TransitionBatch:
         """The same batch on another device."""
         return TransitionBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[TransitionTokens]:
-    """Encode transitions, in order.
+def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[Chain]:
+    """Encode transitions one by one, in order. See :func:`tokenize_chains`."""
+    return tokenize_chains([[transition] for transition in transitions], tokenizer, longest)
 
-    Raises :class:`~step_hrl.errors.DataError` for one of more than ``longest`` tokens: none is ever cut.
+
+def tokenize_chains(
+    chains: Sequence[Sequence[Transition]],
+    tokenizer: LineTokenizer,
+    longest: int,
+    *,
+    discount: Callable[[Transition], float] = lambda _: 0.0,
+    weight: Callable[[Transition], float] = lambda _: 1.0,
+) -> list[Chain]:
+    """Encode runs of transitions, each of which led to the next (see ``transitions.chained``), in order.
+
+    Args:
+        chains: none of them empty.
+        tokenizer: the backbone's.
+        longest: most tokens of state and utterance together.
+        discount: of what follows a transition. Where it is 0, the state after it is not read.
+        weight: of a transition in the losses.
+
+    Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens: none is ever cut.
     """
-    states = tokenizer.encode_prompts([transition.state for transition in transitions])
-    utterances = tokenizer.encode_utterances([transition.utterance for transition in transitions])
-    encoded = [
-        # Four bytes a token: millions of them are held at once.
-        TransitionTokens(transition.role, array("i", state), array("i", utterance))
-        for transition, state, utterance in zip(transitions, states, utterances, strict=True)
-    ]
-    for transition, tokens in zip(transitions, encoded, strict=True):
-        if len(tokens) > longest:
-            where = f"episode {transition.episode_id} ({transition.task}), {transition.role}"
-            remedy = "raise max_tokens_per_sample (and the backbone's context), or shorten what prompts show"
-            raise DataError(where, f"{len(tokens)} tokens where {longest} fit", remedy)
+    flat = [transition for chain in chains for transition in chain]
+    states = iter(tokenizer.encode_prompts([transition.state for transition in flat]))
+    utterances = iter(tokenizer.encode_utterances([transition.utterance for transition in flat]))
+    last_states = [_state_after(chain[-1], discount) for chain in chains]
+    afters = iter(tokenizer.encode_prompts([state for state in last_states if state is not None]))
+    encoded: list[Chain] = []
+    for chain, last_state in zip(chains, last_states, strict=True):
+        links: list[TransitionTokens] = []
+        for transition in chain:
+            # Four bytes a token: millions of them are held at once.
+            state, utterance = array("i", next(states)), array("i", next(utterances))
+            _check_length(transition, len(state) + len(utterance), longest)
+            numbers = (transition.reward, discount(transition), weight(transition))
+            links.append(TransitionTokens(transition.role, state, utterance, *numbers, transition.imitable))
+        after = None if last_state is None else array("i", next(afters))
+        if after is not None:
+            _check_length(chain[-1], len(after), longest)
+        encoded.append(Chain(tuple(links), after, chain[0].episode_id))
     return encoded
 
 
-def collate(transitions: Sequence[TransitionTokens], pad: int) -> TransitionBatch:
-    """Pad transitions into one batch.
+def pieces(chain: Chain, tokens: int) -> list[Chain]:
+    """Cut a chain where its padded rows would exceed a number of tokens. What a piece leads to is read with it.
 
-    >>> one = TransitionTokens(Role.HIGH, (5, 6), (7, 2))
-    >>> two = TransitionTokens(Role.LOW, (5,), (2,))
-    >>> batch = collate([one, two], pad=2)
-    >>> batch.input_ids.tolist(), batch.utterance_mask.int().tolist(), batch.state_end.tolist()
-    ([[5, 6, 7, 2], [5, 2, 2, 2]], [[0, 0, 1, 1], [0, 1, 0, 0]], [1, 0])
+    >>> link = TransitionTokens(Role.LOW, (5, 6), (2,), discount=0.9)
+    >>> [(len(piece.links), piece.after) for piece in pieces(Chain((link, link, link)), 9)]
+    [(2, (5, 6)), (1, None)]
     """
-    length = max(len(transition) for transition in transitions)
-    rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in transitions]
-    states = torch.tensor([len(t.state) for t in transitions])
-    ends = torch.tensor([len(t) for t in transitions])
+    cut: list[Chain] = []
+    links: list[TransitionTokens] = []
+    for link in chain.links:
+        # One row more, for the state after the piece.
+        if links and (len(links) + 2) * max(len(link), *map(len, links)) > tokens:
+            cut.append(Chain(tuple(links), link.state, chain.episode_id))
+            links = []
+        links.append(link)
+    return [*cut, Chain(tuple(links), chain.after, chain.episode_id)]
+
+
+def _state_after(transition: Transition, discount: Callable[[Transition], float]) -> str | None:
+    return transition.next_state if discount(transition) else None
+
+
+def _check_length(transition: Transition, tokens: int, longest: int) -> None:
+    if tokens > longest:
+        where = f"episode {transition.episode_id} ({transition.task}), {transition.role}"
+        remedy = "raise max_tokens_per_sample (and the backbone's context), or shorten what prompts show"
+        raise DataError(where, f"{tokens} tokens where {longest} fit", remedy)
+
+
+def collate(chains: Sequence[Chain], pad: int) -> TransitionBatch:
+    """Pad chains into one batch.
+
+    >>> one = TransitionTokens(Role.LOW, (5, 6), (7, 2), reward=1.0)
+    >>> two = TransitionTokens(Role.LOW, (5,), (2,), discount=0.9)
+    >>> batch = collate([Chain((two, one)), Chain((two,), after=(6, 8))], pad=2)
+    >>> batch.input_ids.tolist(), batch.next_row.tolist(), batch.state_end.tolist()
+    ([[5, 2, 2, 2], [5, 6, 7, 2], [5, 2, 2, 2], [6, 8, 2, 2]], [1, 1, 3], [0, 1, 0, 1])
+    """
+    links = [link for chain in chains for link in chain.links]
+    bare = [chain.after for chain in chains if chain.after is not None]
+    next_row: list[int] = []
+    seen = 0
+    for chain in chains:
+        first = len(next_row)
+        last = first + len(chain.links) - 1
+        next_row += range(first + 1, last + 1)
+        next_row.append(last if chain.after is None else len(links) + seen)
+        seen += chain.after is not None
+    length = max(chain.longest for chain in chains)
+    rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in links]
+    rows += [[*state, *([pad] * (length - len(state)))] for state in bare]
+    states = torch.tensor([*(len(t.state) for t in links), *map(len, bare)])
+    ends = torch.tensor([*map(len, links), *map(len, bare)])
     places = torch.arange(length)
     attention_mask = places < ends[:, None]
     return TransitionBatch(
@@ -98,33 +205,40 @@ def collate(transitions: Sequence[TransitionTokens], pad: int) -> TransitionBatc
         attention_mask=attention_mask,
         utterance_mask=attention_mask & (places >= states[:, None]),
         state_end=states - 1,
-        utterance_end=ends - 1,
-        role=torch.tensor([ROLES.index(t.role) for t in transitions]),
+        utterance_end=ends[: len(links)] - 1,
+        role=torch.tensor([ROLES.index(t.role) for t in links]),
+        next_row=torch.tensor(next_row),
+        reward=torch.tensor([t.reward for t in links]),
+        discount=torch.tensor([t.discount for t in links]),
+        weight=torch.tensor([t.weight for t in links]),
+        imitable=torch.tensor([t.imitable for t in links]),
     )
 
 
 def batches_of_similar_length(
-    lengths: Sequence[int], tokens_per_batch: int, seed: int, epoch: int
+    sizes: Sequence[tuple[int, int]], tokens_per_batch: int, seed: int, epoch: int
 ) -> list[tuple[int, ...]]:
     """Group samples so that no batch holds more padded tokens than asked, in an order only (seed, epoch) decides.
 
-    Every index occurs exactly once; a sample longer than the budget has a batch to itself. Lengths are jittered by a
-    few tokens before sorting, so that the same samples do not always meet.
+    A size is (rows, tokens of the longest row). Every index occurs exactly once; a sample larger than the budget has a
+    batch to itself. Lengths are jittered by a few tokens before sorting, so that the same samples do not always meet.
 
-    >>> sorted(index for batch in batches_of_similar_length([3, 9, 3, 8], 18, 0, 0) for index in batch)
+    >>> sizes = [(1, 3), (2, 9), (1, 3), (1, 8)]
+    >>> sorted(index for batch in batches_of_similar_length(sizes, 18, 0, 0) for index in batch)
     [0, 1, 2, 3]
     """
     generator = random.Random(f"{seed}-{epoch}")
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index] * generator.uniform(1.0, 1.1))
+    order = sorted(range(len(sizes)), key=lambda index: sizes[index][1] * generator.uniform(1.0, 1.1))
     batches: list[tuple[int, ...]] = []
     batch: list[int] = []
-    longest = 0
+    rows = longest = 0
     for index in order:
-        longest = max(longest, lengths[index])
-        if batch and longest * (len(batch) + 1) > tokens_per_batch:
+        longest = max(longest, sizes[index][1])
+        if batch and longest * (rows + sizes[index][0]) > tokens_per_batch:
             batches.append(tuple(batch))
-            batch, longest = [], lengths[index]
+            batch, rows, longest = [], 0, sizes[index][1]
         batch.append(index)
+        rows += sizes[index][0]
     if batch:
         batches.append(tuple(batch))
     generator.shuffle(batches)

@@ -16,7 +16,7 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, TransitionBatch, tokenize
 from step_hrl.training import checkpoints, parallel
 from step_hrl.training.loop import Losses, Objective, train
-from step_hrl.training.metrics import Tally
+from step_hrl.training.metrics import Tally, by_role
 from step_hrl.types import Transition
 
 POLICY_FOLDER = "policy"
@@ -49,14 +49,14 @@ class BehaviorCloning(Objective):
                 log_probs, tokens & ~batch.utterance_mask
             )
         total = -(self.weights[batch.role] * likelihood).mean()
-        return Losses(total, _by_role("loss", loss.detach(), batch.role))
+        return Losses(total, by_role("loss", loss.detach(), batch.role))
 
     def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
         """Loss, and share of utterances whose every token is the most likely one given those before it, by role."""
         scores = self.backbone.score(batch)
         loss = -utterance_log_likelihood(scores.log_probs, batch.utterance_mask)
         exact = (scores.correct | ~batch.utterance_mask).all(dim=1)
-        return {**_by_role("loss", loss, batch.role), **_by_role("exact_match", exact.float(), batch.role)}
+        return {**by_role("loss", loss, batch.role), **by_role("exact_match", exact.float(), batch.role)}
 
 
 def train_behavior_cloning(
@@ -119,12 +119,3 @@ def _all_but_first(batch: TransitionBatch) -> Tensor:
     tokens = batch.attention_mask.clone()
     tokens[:, 0] = False
     return tokens
-
-
-def _by_role(name: str, values: Tensor, role: Tensor) -> dict[str, Tally]:
-    """Sums and counts of each role's share of the values (B,)."""
-    tallies: dict[str, Tally] = {}
-    for index, each in enumerate(ROLES):
-        chosen = (role == index).to(values.dtype)
-        tallies[f"{name}_{each.value}"] = Tally((values * chosen).sum(), chosen.sum())
-    return tallies

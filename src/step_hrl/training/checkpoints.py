@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -32,6 +33,20 @@ class TrainerState:
     fingerprint: str
 
 
+class Weights(Protocol):
+    """What is trained; see ``loop.Objective``."""
+
+    backbone: Backbone
+
+    def save(self, folder: Path) -> None:
+        """Write all weights."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Set all weights to those that were written."""
+        ...
+
+
 @contextmanager
 def written_whole(folder: Path) -> Generator[Path]:
     """Give a scratch folder that takes the place of ``folder`` when everything in it has been written."""
@@ -48,28 +63,42 @@ def written_whole(folder: Path) -> Generator[Path]:
 
 
 def save(
-    output: Path, backbone: Backbone, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState, keep: int
+    output: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState, keep: int
 ) -> Path:
     """Write ``checkpoint-<update>`` and remove all but the newest ``keep``."""
     with written_whole(output / f"checkpoint-{state.update}") as folder:
-        backbone.save(folder)
+        weights.save(folder)
         torch.save([optimizer.state_dict() for optimizer in optimizers], folder / OPTIMIZERS_FILE)
         (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=1) + "\n")
-    for old in _checkpoints(output)[:-keep]:
+    for old in every(output)[:-keep]:
         shutil.rmtree(old)
     return output / f"checkpoint-{state.update}"
 
 
 def latest(output: Path) -> Path | None:
     """The newest checkpoint in a folder, if there is one."""
-    found = _checkpoints(output)
+    found = every(output)
     return found[-1] if found else None
 
 
+def every(output: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def publish(checkpoint: Path, folder: Path) -> None:
+    """Make a checkpoint's weights the policy in ``folder``; what only training needs stays behind."""
+    with written_whole(folder) as scratch:
+        for file in checkpoint.iterdir():
+            if file.name not in (OPTIMIZERS_FILE, STATE_FILE):
+                shutil.copy2(file, scratch / file.name)
+
+
 def restore(
-    folder: Path, backbone: Backbone, optimizers: Sequence[torch.optim.Optimizer], fingerprint: str
+    folder: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], fingerprint: str
 ) -> TrainerState:
-    """Set model and optimizers to a checkpoint.
+    """Set weights and optimizers to a checkpoint.
 
     Raises :class:`~step_hrl.errors.DataError` for a damaged checkpoint, or one of other settings, seed or data.
     """
@@ -78,8 +107,9 @@ def restore(
         if state.fingerprint != fingerprint:
             remedy = "restore the settings it was begun with, or remove it to start afresh"
             raise DataError(str(folder), "checkpoint of other settings, seed or data", remedy)
-        backbone.restore(folder)
-        saved = torch.load(folder / OPTIMIZERS_FILE, map_location=backbone.device, weights_only=True)
+        weights.restore(folder)
+        device = weights.backbone.device
+        saved = torch.load(folder / OPTIMIZERS_FILE, map_location=device, weights_only=True)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise DataError(
             str(folder), f"damaged checkpoint ({error})", "remove it to go on from the one before"
@@ -87,8 +117,3 @@ def restore(
     for optimizer, optimizer_state in zip(optimizers, saved, strict=True):
         optimizer.load_state_dict(optimizer_state)
     return state
-
-
-def _checkpoints(output: Path) -> list[Path]:
-    found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))

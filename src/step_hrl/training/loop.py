@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import TransitionBatch, TransitionTokens, batches_of_similar_length, collate
+from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.reporting import Reporter
 from step_hrl.training import checkpoints
 from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
-from step_hrl.training.optimizers import create_optimizers, gather_state, schedule, set_learning_rate
+from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
 
 
 class Losses(NamedTuple):
@@ -51,13 +51,30 @@ class Objective(nn.Module, ABC):
     def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
         """Figures of a held-out batch, taken without gradients. The same names for every batch."""
 
+    @property
+    def heads(self) -> Heads | None:
+        """What is trained beside the backbone, at a learning rate of its own."""
+        return None
+
+    def updated(self) -> None:
+        """Do what must follow every update of the weights."""
+        return
+
+    def save(self, folder: Path) -> None:
+        """Write all weights."""
+        self.backbone.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Set all weights to those :meth:`save` wrote. Raises OSError, ValueError, RuntimeError or DataError."""
+        self.backbone.restore(folder)
+
 
 class BatchPlan:
     """Which samples each process reads at each update, from (seed, update) alone: what a resumed run needs."""
 
-    def __init__(self, lengths: Sequence[int], config: TrainingConfig, seed: int, processes: int) -> None:
-        """Plan the updates of ``config.epochs`` passes over samples of these lengths (tokens)."""
-        self._lengths = lengths
+    def __init__(self, samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> None:
+        """Plan the updates of ``config.epochs`` passes over these samples."""
+        self._sizes = [(sample.rows, sample.longest) for sample in samples]
         self._tokens_per_batch = config.tokens_per_batch
         self._accumulated = config.gradient_accumulation
         self._seed = seed
@@ -68,8 +85,8 @@ class BatchPlan:
         last = math.ceil(part * self._updates_in(self._batches(whole))) if part else 0
         self.updates = sum(per_epoch) + last
         """Updates in the whole run."""
-        self.samples_per_batch = len(lengths) / len(self._batches(0))
-        """Mean number of samples in one process' forward pass."""
+        self.transitions_per_batch = sum(len(sample.links) for sample in samples) / len(self._batches(0))
+        """Mean number of transitions in one process' forward pass."""
 
     def updates_from(self, done: int, process: int) -> Iterator[list[tuple[int, ...]]]:
         """Yield, for each update after ``done``, the batches of one process (``gradient_accumulation`` of them)."""
@@ -91,17 +108,17 @@ class BatchPlan:
         return math.ceil(len(batches) / (self._processes * self._accumulated))
 
     def _batches(self, epoch: int) -> list[tuple[int, ...]]:
-        return batches_of_similar_length(self._lengths, self._tokens_per_batch, self._seed, epoch)
+        return batches_of_similar_length(self._sizes, self._tokens_per_batch, self._seed, epoch)
 
 
 def train(
     objective: Objective,
-    samples: Sequence[TransitionTokens],
+    samples: Sequence[Chain],
     config: TrainingConfig,
     *,
     output: Path,
     seed: int,
-    held_out: Sequence[TransitionTokens] = (),
+    held_out: Sequence[Chain] = (),
     label: str = "training",
 ) -> dict[str, float]:
     """Minimise an objective; go on from the newest checkpoint in ``output`` if there is one.
@@ -131,11 +148,11 @@ class _Training:
     def __init__(
         self,
         objective: Objective,
-        samples: Sequence[TransitionTokens],
+        samples: Sequence[Chain],
         config: TrainingConfig,
         output: Path,
         seed: int,
-        held_out: Sequence[TransitionTokens],
+        held_out: Sequence[Chain],
         label: str,
         accelerator: Any,
     ) -> None:
@@ -148,8 +165,8 @@ class _Training:
         self.accelerator = accelerator
         self.backbone = objective.backbone
         self.objective = objective.to(accelerator.device)
-        self.optimizers = create_optimizers(objective, config, accelerator.num_processes)
-        self.plan = BatchPlan([len(sample) for sample in samples], config, seed, accelerator.num_processes)
+        self.optimizers = create_optimizers(objective.backbone, config, accelerator.num_processes, objective.heads)
+        self.plan = BatchPlan(samples, config, seed, accelerator.num_processes)
         self.fingerprint = _fingerprint(samples, config, seed, accelerator.num_processes)
         self.means = Means()
 
@@ -166,7 +183,7 @@ class _Training:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
                 norm = self._update(module, update, batches)
-                tokens += sum(len(self.samples[index]) for batch in batches for index in batch)
+                tokens += sum(self.samples[index].tokens for batch in batches for index in batch)
                 line = ""
                 if update % self.config.log_every == 0 or update == self.plan.updates:
                     rate = tokens * self.accelerator.num_processes / (time.monotonic() - since)
@@ -189,7 +206,7 @@ class _Training:
         newest = checkpoints.latest(self.output)
         if newest is None:
             return 0
-        return checkpoints.restore(newest, self.backbone, self.optimizers, self.fingerprint).update
+        return checkpoints.restore(newest, self.objective, self.optimizers, self.fingerprint).update
 
     def _update(self, module: Any, update: int, batches: Sequence[Sequence[int]]) -> float:
         """One update of the weights; the gradient's norm before clipping."""
@@ -201,22 +218,32 @@ class _Training:
             last = place == len(batches) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(module), self._autocast():
                 losses: Losses = module(batch)
-                # Every sample weighs the same, however many share its batch.
-                share = len(batch) / self.plan.samples_per_batch / len(batches)
+                # Every transition weighs the same, however many share its batch.
+                share = len(batch) / self.plan.transitions_per_batch / len(batches)
                 total = losses.total * share
             self.accelerator.backward(total)
             count = total.new_tensor(float(len(batch)))
             self.means.add({"loss": Tally(losses.total * count, count), **losses.tallies})
-        set_learning_rate(self.optimizers, schedule(update - 1, self.plan.updates, self.config.warmup_fraction))
-        trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, self.config.max_gradient_norm, foreach=True))
+        factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
+        heads = self.objective.heads
+        set_learning_rate(self.optimizers, factor, heads_alone=heads is not None and update <= heads.alone)
+        # Apart, so that heads with a long way to go do not slow the backbone.
+        norms = [self._clip(self.backbone), *([self._clip(heads.module)] if heads is not None else [])]
+        norm = math.hypot(*norms)
         if not math.isfinite(norm):
-            got = f"loss or gradient is not finite at update {update} of {self.plan.updates}"
+            read = sorted({self.samples[index].episode_id for indices in batches for index in indices})
+            got = f"loss or gradient is not finite at update {update} of {self.plan.updates}, which read {_some(read)}"
             raise ModelError(str(self.output), got, "lower learning_rate; earlier checkpoints are untouched")
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self.objective.updated()
         return norm
+
+    def _clip(self, module: nn.Module) -> float:
+        """Clip a module's gradients; their norm before."""
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return float(torch.nn.utils.clip_grad_norm_(trained, self.config.max_gradient_norm, foreach=True))
 
     def _log(self, log: MetricsLog, update: int, norm: float, rate: float) -> dict[str, float]:
         factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
@@ -234,8 +261,8 @@ class _Training:
         if not self.held_out:
             return {}
         self.objective.eval()
-        lengths = [len(sample) for sample in self.held_out]
-        batches = batches_of_similar_length(lengths, 4 * self.config.tokens_per_batch, self.seed, 0)
+        sizes = [(sample.rows, sample.longest) for sample in self.held_out]
+        batches = batches_of_similar_length(sizes, 4 * self.config.tokens_per_batch, self.seed, 0)
         means = Means()
         processes = self.accelerator.num_processes
         for place in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
@@ -253,10 +280,10 @@ class _Training:
         gather_state(self.optimizers)
         if self.accelerator.is_main_process:
             state = checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
-            checkpoints.save(self.output, self.backbone, self.optimizers, state, self.config.keep_checkpoints)
+            checkpoints.save(self.output, self.objective, self.optimizers, state, self.config.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
-    def _batch(self, samples: Sequence[TransitionTokens], indices: Sequence[int]) -> TransitionBatch:
+    def _batch(self, samples: Sequence[Chain], indices: Sequence[int]) -> TransitionBatch:
         batch = collate([samples[index] for index in indices], self.backbone.tokenizer.pad)
         return batch.to(self.accelerator.device)
 
@@ -264,12 +291,23 @@ class _Training:
         return self.backbone.autocast(self.config.mixed_precision)
 
 
-def _fingerprint(samples: Sequence[TransitionTokens], config: TrainingConfig, seed: int, processes: int) -> str:
+def _fingerprint(samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> str:
     """Digest of all that decides the weights; what only decides when to log or save is left out."""
     unimportant = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "held_out_fraction"}
     settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=unimportant)
     digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
     for sample in samples:
-        head = (sample.role.value, len(sample.state), len(sample.utterance))
-        digest.update(repr(head).encode() + array("i", [*sample.state, *sample.utterance]).tobytes())
+        for link in sample.links:
+            numbers = (link.role.value, len(link.state), link.reward, link.discount, link.weight, link.imitable)
+            digest.update(repr(numbers).encode() + array("i", [*link.state, *link.utterance]).tobytes())
+        digest.update(b"|" + array("i", sample.after or ()).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of some names.
+
+    >>> _some(["a", "b"]), _some(["a", "b", "c", "d", "e"])
+    ('a, b', 'a, b, c and 2 more')
+    """
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from step_hrl.errors import RecipeError
+from step_hrl.models.collate import ROLES
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -21,6 +22,15 @@ class Tally(NamedTuple):
 
     total: Tensor
     number: Tensor
+
+
+def by_role(name: str, values: Tensor, role: Tensor) -> dict[str, Tally]:
+    """Tallies of each role's share of the values (B,): ``name_high`` and so on."""
+    tallies: dict[str, Tally] = {}
+    for index, each in enumerate(ROLES):
+        chosen = (role == index).to(values.dtype)
+        tallies[f"{name}_{each.value}"] = Tally((values * chosen).sum(), chosen.sum())
+    return tallies
 
 
 class Means:

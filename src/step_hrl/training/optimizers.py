@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -13,8 +13,18 @@ from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 
 
-def create_optimizers(module: nn.Module, config: TrainingConfig, processes: int = 1) -> list[torch.optim.Optimizer]:
-    """Make the optimizers of every trainable parameter of a module.
+class Heads(NamedTuple):
+    """A module beside the backbone, its peak learning rate, and for how many updates it is trained alone at first."""
+
+    module: nn.Module
+    learning_rate: float
+    alone: int
+
+
+def create_optimizers(
+    module: nn.Module, config: TrainingConfig, processes: int = 1, heads: Heads | None = None
+) -> list[torch.optim.Optimizer]:
+    """Make the optimizers of every trainable parameter of a module, and of the heads beside it (always AdamW).
 
     ``adamw``: one AdamW (Loshchilov and Hutter 2019). ``muon``: Muon (Jordan et al. 2024) for the matrices between
     embedding and head, AdamW for embeddings, head, norms and biases. Weight decay spares vectors.
@@ -49,9 +59,13 @@ def create_optimizers(module: nn.Module, config: TrainingConfig, processes: int 
             optimizers.append(ZeroRedundancyOptimizer(matrices, torch.optim.Muon, **settings))
         else:
             optimizers.append(torch.optim.Muon(matrices, **settings))
+    if heads is not None:
+        trained = [parameter for parameter in heads.module.parameters() if parameter.requires_grad]
+        optimizers.append(torch.optim.AdamW(trained, lr=heads.learning_rate, weight_decay=0.0, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
+            group["of_heads"] = heads is not None and optimizer is optimizers[-1]
     return optimizers
 
 
@@ -62,11 +76,11 @@ def gather_state(optimizers: Iterable[torch.optim.Optimizer]) -> None:
             cast(Any, optimizer).consolidate_state_dict(to=0)
 
 
-def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
-    """Give every parameter group its share of its own peak learning rate."""
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float, *, heads_alone: bool = False) -> None:
+    """Give every parameter group its share of its own peak learning rate; the backbone's is 0 while heads are alone."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+            group["lr"] = 0.0 if heads_alone and not group["of_heads"] else group["peak_lr"] * factor
 
 
 def schedule(update: int, updates: int, warmup_fraction: float) -> float:

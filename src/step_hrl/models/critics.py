@@ -1,0 +1,121 @@
+"""V(s) and Q(s, u) of each role, on the last hidden state of the backbone the roles share, with target copies."""
+# ruff: noqa: F722  (jaxtyping writes shapes as strings)
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import safetensors.torch
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from step_hrl.errors import DataError
+from step_hrl.models.collate import ROLES
+from step_hrl.models.randomness import seeded
+
+_safetensors = cast(Any, safetensors.torch)  # partly annotated
+
+CRITICS_FILE = "critics.safetensors"
+
+
+class Estimates(NamedTuple):
+    """What the critics think of a batch. The targets carry no gradient; of twin Qs the target is the smaller."""
+
+    value: Float[Tensor, " batch"]
+    q: Float[Tensor, "heads batch"]
+    target_q: Float[Tensor, " batch"]
+    next_target_value: Float[Tensor, " batch"]
+
+
+class Critics(nn.Module):
+    """Critics in float32: a perceptron each for V and Q (two Qs if ``twin``) of every role, and copies that lag behind.
+
+    Each perceptron is (hidden, ReLU, hidden, ReLU, 1), as in the paper. V is read at the last token of the state, Q at
+    the last token of the utterance.
+    """
+
+    def __init__(self, width: int, *, twin: bool = False, seed: int = 0) -> None:
+        """Make untrained critics for hidden states of a width. Global random state is left as it was."""
+        super().__init__()
+        self.width = width
+        self.twin = twin
+        with seeded(seed):
+            self.v = nn.ModuleList(_perceptron(width) for _ in ROLES)
+            self.q = nn.ModuleList(nn.ModuleList(_perceptron(width) for _ in ROLES) for _ in range(1 + twin))
+        self.target_v = copy.deepcopy(self.v).requires_grad_(False)
+        self.target_q = copy.deepcopy(self.q).requires_grad_(False)
+
+    def forward(
+        self,
+        state: Float[Tensor, "batch width"],
+        utterance: Float[Tensor, "batch width"],
+        judged: Float[Tensor, "batch width"],
+        following: Float[Tensor, "batch width"],
+        role: Int[Tensor, " batch"],
+    ) -> Estimates:
+        """Judge transitions.
+
+        Args:
+            state: hidden states at the end of s.
+            utterance: hidden states at the end of u.
+            judged: where the target Q is read; ``utterance`` but for the reference's departure.
+            following: hidden states at the end of s'.
+            role: index into :data:`~step_hrl.models.collate.ROLES`.
+        """
+        value = _by_role(self.v, state, role)
+        q = torch.stack([_by_role(cast(nn.ModuleList, heads), utterance, role) for heads in self.q])
+        with torch.no_grad():
+            twins = [_by_role(cast(nn.ModuleList, heads), judged, role) for heads in self.target_q]
+            target_q = torch.stack(twins).amin(dim=0)
+            next_target_value = _by_role(self.target_v, following, role)
+        return Estimates(value, q, target_q, next_target_value)
+
+    def values(self, state: Float[Tensor, "batch width"], role: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """V(s)."""
+        return _by_role(self.v, state, role)
+
+    @torch.no_grad()
+    def move_targets(self, rate: float) -> None:
+        """Let the targets follow: target <- (1 - rate) target + rate critic. To be called after an optimizer step."""
+        for target, followed in ((self.target_v, self.v), (self.target_q, self.q)):
+            for lagging, current in zip(target.parameters(), followed.parameters(), strict=True):
+                lagging.lerp_(current, rate)
+
+    def save(self, folder: Path) -> None:
+        """Write critics and targets as ``critics.safetensors``."""
+        notes = {"width": str(self.width), "twin": json.dumps(self.twin), "roles": json.dumps([*map(str, ROLES)])}
+        _safetensors.save_file(
+            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / CRITICS_FILE, notes
+        )
+
+    def restore(self, folder: Path) -> None:
+        """Set critics and targets to those :meth:`save` wrote. Raises DataError where they do not fit."""
+        file = folder / CRITICS_FILE
+        try:
+            self.load_state_dict(_safetensors.load_file(file, device=str(next(self.parameters()).device)))
+        except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(str(file), f"no critics of this shape ({reason})", "train stage 2 again") from error
+
+
+def _perceptron(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+    ).float()
+
+
+def _by_role(
+    heads: nn.ModuleList, features: Float[Tensor, "batch width"], role: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Each row by its own role's head. A head without rows still takes part, so that every parameter has a gradient."""
+    with torch.autocast(features.device.type, enabled=False):
+        judged = features.new_zeros(len(features), dtype=torch.float32)
+        for index, head in enumerate(cast(Iterable[nn.Module], heads)):
+            rows = (role == index).nonzero()[:, 0]
+            judged = judged.index_put((rows,), head(features[rows].float())[:, 0])
+    return judged
