@@ -83,10 +83,10 @@ def test_every_house_is_connected_and_no_goal_is_reached_at_the_start() -> None:
 
 def test_a_room_is_described_with_what_is_open_and_what_is_there() -> None:
     home = small_home()
-    assert home.look() == "hall: closed chest, table with mug, sink. Doors: study."
+    assert home.look() == "hall. Here: Table, Sink. Closed: [chest]. Seen: Mug. Doors: study."
     assert home.act("Open the  chest") == "You open the chest."
     assert home.act("take mug") == "You take the mug from the table."
-    assert home.look() == "hall: chest with key, table, sink. Doors: study."
+    assert home.look() == "hall. Here: Chest, Table, Sink. Seen: Key. Doors: study."
     assert home.act("clean mug") == "You clean the mug in the sink."
     assert home.act("inventory") == "You carry clean mug."
     assert home.act("close chest") == "You close the chest."
@@ -95,7 +95,7 @@ def test_a_room_is_described_with_what_is_open_and_what_is_there() -> None:
     assert home.act("turn on lamp") == "You turn on the lamp."
     assert home.act("examine mug") == "You examine the mug under the lamp."
     assert home.act("put mug on shelf") == "You put the mug on the shelf."
-    assert home.act("look") == "study: shelf with book and mug, lit lamp. Doors: hall."
+    assert home.act("look") == "study. Here: Shelf, lit lamp. Seen: Book, Mug. Doors: hall."
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,20 @@ class Home:
         return None
 
     def look(self) -> str:
-        """Describe the room: ``hall: closed chest, table with key and mug, sink. Doors: study, kitchen.``"""
-        here = ", ".join(self._describe(piece) for piece in self._here) or "nothing"
-        return f"{self.room}: {here}. Doors: {', '.join(self._house.doors[self.room])}."
+        """Describe the room: ``hall. Here: Table, Sink. Closed: [chest]. Seen: Key, Mug. Doors: study, kitchen.``
+
+        Written so that a small model reads it soon: each kind of thing has a list of its own, and its names a spelling
+        of their own, so that a word alone tells a key in sight from a key that is only spoken of. A list of nothing is
+        left out. What lies in which piece is not said, as no action needs it.
+        """
+        closed = [piece for piece in self._here if piece in CONTAINERS and piece not in self._open]
+        lists = {
+            "Here": [self._named(piece) for piece in self._here if piece not in closed],
+            "Closed": [f"[{piece}]" for piece in closed],
+            "Seen": [thing.title() for thing, place in self.objects.items() if self._within_reach(place)],
+            "Doors": self._house.doors[self.room],
+        }
+        return ". ".join([self.room, *(f"{name}: {', '.join(items)}" for name, items in lists.items() if items)]) + "."
 
     def inventory(self) -> str:
         """Name what is carried: ``apple``, ``clean apple`` or ``nothing``."""
@@ -64,14 +75,8 @@ class Home:
     def _here(self) -> tuple[str, ...]:
         return self._house.furniture[self.room]
 
-    def _describe(self, piece: str) -> str:
-        if piece == "lamp" and self._lamp_on:
-            return "lit lamp"
-        if piece in CONTAINERS and piece not in self._open:
-            return f"closed {piece}"
-        content = [thing for thing, place in self.objects.items() if place == piece]
-        # Brackets would glue to words and so give every word a second token.
-        return f"{piece} with {' and '.join(content)}" if content else piece
+    def _named(self, piece: str) -> str:
+        return "lit lamp" if piece == "lamp" and self._lamp_on else piece.title()
 
     def _within_reach(self, piece: str) -> bool:
         return piece in self._here and (piece in SURFACES or piece in self._open)

@@ -17,20 +17,15 @@ from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
 
-EXPERT = "pantry search 1"
+EXPERT = "pantry search 2"
 """Name and version of this expert, as provenance carries it."""
 
-_LOOK = re.compile(r"(\w+): (.*)\. Doors: (.*)\.")
-_PIECE = re.compile(r"(?:(closed|lit) )?(\w+)(?: with (.*))?")
+_LOOK = re.compile(r"(\w+)\.(?: Here: (.*?)\.)?(?: Closed: (.*?)\.)?(?: Seen: (.*?)\.)? Doors: (.*)\.")
+_NAME = re.compile(r"\w+(?: \w+)?")
 _VISITED = "visited "
 _PUT = re.compile(r"put (clean )?(\w+)(?: and (\w+))? ((?:in|on) \w+)")
 _EXAMINE = re.compile(r"examine (\w+) under lamp")
 _SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))?")
-
-
-class _Piece(NamedTuple):
-    state: str
-    content: list[str]
 
 
 _ABSENT = ("piano", "ladder", "carpet")
@@ -39,7 +34,9 @@ _ABSENT = ("piano", "ladder", "carpet")
 
 class _Room(NamedTuple):
     name: str
-    furniture: dict[str, _Piece]
+    here: list[str]
+    closed: list[str]
+    seen: list[str]
     doors: list[str]
 
 
@@ -170,23 +167,21 @@ def _pursue(
 
 
 def _find(thing: str, room: _Room) -> Decision | None:
-    if any(thing in piece.content for piece in room.furniture.values()):
+    if thing in room.seen:
         return Decision(f"take {thing}", True)
-    closed = next((name for name, piece in room.furniture.items() if piece.state == "closed"), None)
-    return Decision(f"open {closed}", False) if closed else None
+    return Decision(f"open {room.closed[0]}", False) if room.closed else None
 
 
 def _use(verb: str, thing: str, place: str | None, room: _Room) -> Decision | None:
-    if place not in room.furniture:
-        return None
-    state = room.furniture[place].state
-    if verb == "clean":
-        return Decision(f"clean {thing}", True)
-    if verb == "examine":
-        return Decision(f"examine {thing}", True) if state == "lit" else Decision("turn on lamp", False)
-    if state == "closed":
+    if place in room.closed:
         return Decision(f"open {place}", False)
-    return Decision(f"put {thing} {preposition(place)} {place}", True)
+    if verb == "examine" and place in room.here:
+        return Decision("turn on lamp", False)
+    if verb == "examine":
+        return Decision(f"examine {thing}", True) if f"lit {place}" in room.here else None
+    if place is None or place not in room.here:
+        return None
+    return Decision(f"clean {thing}" if verb == "clean" else f"put {thing} {preposition(place)} {place}", True)
 
 
 def _walk(progress: str, room: _Room) -> Decision:
@@ -198,9 +193,8 @@ def _room(observation: Observation) -> _Room | None:
     match = _LOOK.fullmatch(observation.look or "")
     if match is None:
         return None
-    pieces = [_PIECE.fullmatch(piece) for piece in match[2].split(", ")]
-    furniture = {piece[2]: _Piece(piece[1] or "", (piece[3] or "").split(" and ")) for piece in pieces if piece}
-    return _Room(match[1], furniture, match[3].split(", "))
+    here, closed, seen, doors = (_NAME.findall(listed.lower()) if listed else [] for listed in match.groups()[1:])
+    return _Room(match[1], here, closed, seen, doors)
 
 
 def _visited(progress: str) -> list[str]:
