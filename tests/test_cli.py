@@ -51,6 +51,13 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["demos", "small.yaml", "demonstrations.split=trian"], "did you mean train?"),
         (["eval", "small.yaml", "evaluation.splits=[sen]"], "did you mean seen?"),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
+        (["collect", "small.yaml"], "no policy there"),
+        (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),
+        (["run", "small.yaml", "offline_rl.gama=1"], "offline_rl.gama: unknown key; did you mean gamma?"),
+        (
+            ["run", "small.yaml", "preset=papper"],
+            "preset: 'papper'; input should be 'method' or 'reference'",
+        ),
         (
             ["run", "small.yaml", "behavior_cloning.epochs=0"],
             "behavior_cloning.epochs: 0; input should be greater than 0",

@@ -66,10 +66,10 @@ def test_value_q_and_policy_losses_agree() -> None:
         },
         [ROWS],
     )
-    # The loss keeps parameters of its own: Qs are made afresh.
-    params = theirs.qvalue_network_params
-    layer = params["module", "layer"] if ("module", "layer") in params.keys(True) else params["layer"]
-    q.layer.weight.data, q.layer.bias.data = layer["weight"].data[0].clone(), layer["bias"].data[0].clone()
+    # The loss makes Qs of its own.
+    own = dict(theirs.qvalue_network_params.flatten_keys(".").items())
+    for name, parameter in q.named_parameters():
+        parameter.data = next(v for key, v in own.items() if key.endswith(name)).data.reshape(parameter.shape).clone()
     found = theirs(data)
 
     with torch.no_grad():

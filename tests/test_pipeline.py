@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
+from step_hrl import stamps
 from step_hrl.config import Recipe, load_recipe
+from step_hrl.errors import DataError
 from step_hrl.pipeline import Pipeline
-from step_hrl.storage import read_episodes
+from step_hrl.storage import EpisodeWriter, read_episodes
+from step_hrl.types import Observation, Segment
 from tests.test_cli import PANTRY
 
 
@@ -85,3 +90,138 @@ def test_evaluation_is_the_same_for_the_same_seed(folder: Path) -> None:
     pipeline.evaluate("seen", policy)
     assert {episode.id: episode.segments for episode in read_episodes(file)} == first
     assert len(first) == 3
+
+
+STAGE_2 = (
+    "collection.per_task=2",
+    "collection.repeats=2",
+    "offline_rl.epochs=2",
+    "offline_rl.critic_warmup=1",
+    "offline_rl.learning_rate=0.01",
+    "offline_rl.checkpoint_every=2",
+    "offline_rl.keep_checkpoints=3",
+    "offline_rl.tokens_per_batch=2048",
+    "offline_rl.held_out_fraction=0.34",
+    "offline_rl.selection.split=seen",
+    "offline_rl.selection.per_task=1",
+)
+
+
+def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Path) -> None:
+    said = said_by_running(*STAGE_2, "collection.rounds=2")
+    assert "seen, behaviour cloning" in said
+    assert "seen, offline RL" in said
+    for number in (1, 2):
+        episodes = read_episodes(folder / "collection" / f"round-{number}" / "episodes.jsonl")
+        assert len(episodes) == 4
+        assert {e.provenance["temperature"] for e in episodes} == {"1.0"}
+        round_folder = folder / "offline_rl" / f"round-{number}"
+        selection = json.loads((round_folder / "selection.json").read_text())
+        assert selection["split"] == "seen"
+        assert selection["scores"][selection["chosen"]] == max(selection["scores"].values())
+        assert len(selection["scores"]) == 3
+        policy = round_folder / "policy"
+        assert (policy / "critics.safetensors").is_file()
+        assert not (policy / "optimizers.pt").exists()
+        chosen = round_folder / selection["chosen"] / "model.safetensors"
+        assert stamps.digest_file(policy / "model.safetensors") == stamps.digest_file(chosen)
+    summary = json.loads((folder / "evaluation" / "offline_rl-round-2-seen" / "summary.json").read_text())
+    assert set(summary["value_rank_correlation"]) <= {"high", "low", "progress"}
+    plays = [{e.id for e in read_episodes(folder / "collection" / f"round-{n}" / "episodes.jsonl")} for n in (1, 2)]
+    assert not plays[0] & plays[1]
+
+    first = snapshot(folder)
+    again = said_by_running(*STAGE_2, "collection.rounds=2")
+    unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
+    assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
+    assert "offline RL: " in again
+    assert (
+        Pipeline(recipe(*STAGE_2), Console(quiet=True)).policy_folder.resolve() == folder / "offline_rl/round-1/policy"
+    )
+
+
+def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(folder: Path) -> None:
+    quiet = Console(file=io.StringIO())
+    pipeline = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'"), quiet)
+    pipeline.demonstrations()
+    pipeline.behavior_cloning()
+    together = {episode.id: episode.segments for episode in pipeline.collect()}
+    pipeline.collection_file(1).unlink()
+    one_by_one = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'", "evaluation.concurrent=1"), quiet)
+    alone = {episode.id: episode.segments for episode in one_by_one.collect()}
+    assert {name: [s.subtask for s in said] for name, said in alone.items()} == {
+        name: [s.subtask for s in said] for name, said in together.items()
+    }
+    assert len({segments[0].subtask or str(segments[0].unreadable) for segments in alone.values()}) > 1
+
+
+def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
+    pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
+    pipeline.demonstrations()
+    pipeline.behavior_cloning()
+    with pytest.raises(DataError, match="no collected episodes; run `step-hrl collect`"):
+        pipeline.offline_rl()
+    pipeline.collect()
+    file = folder / "behavior_cloning" / "policy" / "tokenizer.json"
+    file.write_text(file.read_text() + " ")
+    with pytest.raises(DataError, match=r"episodes.jsonl: episode pantry/.*: collected with tokenizer"):
+        pipeline.offline_rl()
+    assert not (folder / "offline_rl").exists()
+
+
+def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: Path) -> None:
+    quiet = Console(file=io.StringIO())
+    learnt: set[str] = set()
+    for change in ("seed=0", "offline_rl.held_out_fraction=0", "offline_rl.subtask_reward=claimed"):
+        pipeline = Pipeline(recipe(*STAGE_2, "offline_rl.keep_checkpoints=1", change), quiet)
+        pipeline.demonstrations()
+        pipeline.behavior_cloning()
+        pipeline.collect()
+        boast(pipeline)
+        learnt.add(stamps.digest_file(pipeline.offline_rl() / "critics.safetensors"))
+    assert len(learnt) == 3
+
+
+def boast(pipeline: Pipeline) -> None:
+    """Put in the place of a round's episodes demonstrations whose every claim the world denies."""
+    file = pipeline.collection_file(1)
+    facts = read_episodes(file)[0].provenance
+    file.unlink()
+    with EpisodeWriter(file) as writer:
+        for episode in pipeline.load_demonstrations():
+            segments = [
+                replace(
+                    segment, steps=tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
+                )
+                for segment in episode.segments
+            ]
+            writer.write(replace(episode, id=f"{episode.id}.boast", segments=tuple(segments), provenance=facts))
+
+
+def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
+    method, reference = (load_recipe_text(f"preset: {preset}\noffline_rl: {{}}") for preset in ("method", "reference"))
+    assert method.offline_rl is not None
+    assert reference.offline_rl is not None
+    departures = {
+        name: (getattr(method.offline_rl, name), getattr(reference.offline_rl, name))
+        for name in ("policy_loss", "expectile", "q_read_at", "discount", "subtask_reward")
+    }
+    assert departures == {
+        "policy_loss": ("advantage_weighted_regression", "advantage"),
+        "expectile": (0.7, 0.05),
+        "q_read_at": ("utterance_end", "state_end"),
+        "discount": ("step", "decision"),
+        "subtask_reward": ("achieved", "claimed"),
+    }
+    assert (method.offline_rl.selection.split, reference.offline_rl.selection.split) == ("dev", "test")
+    assert (method.collection.temperature, reference.collection.temperature) == (1.0, 0.0)
+    assert (method.agent.unreadable_action, reference.agent.unreadable_action) == (None, "None")
+    assert (method.evaluation.failed_as_zero, reference.evaluation.failed_as_zero) == (False, True)
+    mixed = load_recipe_text("preset: reference\noffline_rl: {expectile: 0.9}")
+    assert mixed.offline_rl is not None
+    assert (mixed.offline_rl.expectile, mixed.offline_rl.discount) == (0.9, "decision")
+    assert load_recipe_text("preset: reference").offline_rl is None
+
+
+def load_recipe_text(text: str) -> Recipe:
+    return Recipe.model_validate({"name": "n", "world": {"name": "pantry"}, **yaml.safe_load(text)})

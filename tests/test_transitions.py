@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_hrl.transitions import distinct, transitions
+from step_hrl.transitions import chained, claimed, distinct, transitions
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Transition
 
 TASK = Task("w", "t", 0, "train", "Do it.")
@@ -121,3 +123,32 @@ def test_distinct_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, f
     cut = transitions(make_episode(plan, "terminated"))
     assert distinct([*cut, *reversed(cut)]) == distinct(cut)
     assert len({(t.role, t.state, t.utterance) for t in cut}) == len(distinct(cut))
+
+
+def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
+    episode = make_episode([[(True, 0.0), (True, 0.5)], [(True, 0.0), (False, 0.0)]], "terminated")
+    believed = [t.reward for t in transitions(episode, claimed) if t.role is Role.LOW]
+    doubted = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.LOW]
+    assert believed == [0.0, 1.0, 0.0, -1.0]
+    assert doubted == [0.0, 0.0, 0.0, -1.0]
+    mirrored = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.PROGRESS]
+    assert mirrored == [0.0, 0.0, 0.0]
+    highs = [
+        [t.reward for t in transitions(episode, judge) if t.role is Role.HIGH] for judge in (claimed, lambda _: False)
+    ]
+    assert highs[0] == highs[1]
+
+
+@given(st.lists(st.lists(st.tuples(st.booleans(), st.just(0.0)), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_chains_hold_every_transition_once_and_each_leads_to_the_next(plan: list[list[tuple[bool, float]]]) -> None:
+    for ending in ("terminated", "truncated"):
+        cut = transitions(make_episode(plan, ending))
+        chains = chained(cut)
+        assert sorted(map(id, (t for chain in chains for t in chain))) == sorted(map(id, cut))
+        for chain in chains:
+            assert len({(t.role, t.episode_id) for t in chain}) == 1
+            for before, after in pairwise(chain):
+                assert before.next_state == after.state
+        # The high level's make one chain, the others' one a segment.
+        assert sum(chain[0].role is Role.HIGH for chain in chains) == 1
+        assert sum(chain[0].role is Role.LOW for chain in chains) == len(plan)

@@ -197,7 +197,7 @@ class Segment:
     @property
     def reward(self) -> float:
         """Sum of the environment's rewards inside the subtask: the high level's reward."""
-        return sum(step.reward for step in self.steps)
+        return sum((step.reward for step in self.steps), 0.0)
 
     @property
     def duration(self) -> int:
@@ -250,7 +250,7 @@ class Episode:
     @property
     def total_reward(self) -> float:
         """The episode's return: the sum of the environment's rewards."""
-        return sum(step.reward for step in self.steps)
+        return sum((step.reward for step in self.steps), 0.0)
 
     @property
     def usages(self) -> dict[Role, Usage]:

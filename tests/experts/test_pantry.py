@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +144,12 @@ def test_completed_subtasks_are_not_named_again() -> None:
         for completed in [(), ("find mug",), ("find mug", "clean mug in sink")]
     ]
     assert named == ["find mug", "clean mug in sink", "put mug on shelf"]
+
+
+def test_everything_the_expert_completes_was_achieved(demonstrations: list[Demonstration]) -> None:
+    for shown in demonstrations:
+        assert all(pantry.achieved(segment) for segment in shown.episode.segments)
+        # Cut before its last action, nothing is.
+        cut = [replace(segment, steps=segment.steps[:-1]) for segment in shown.episode.segments]
+        assert not any(pantry.achieved(segment) for segment in cut)
+    assert pantry.achieved(replace(demonstrations[0].episode.segments[0], subtask="sing a song")) is None

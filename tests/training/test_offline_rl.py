@@ -1,0 +1,327 @@
+"""Stage 2 on a micro model: what is minimised, what moves, what resumes, and that every setting does something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.micro import MICRO, micro_backbone, weights
+from tests.micro import transitions as decisions
+
+from step_hrl.config import OfflineRLConfig
+from step_hrl.errors import DataError, ModelError
+from step_hrl.losses import utterance_log_likelihood
+from step_hrl.models import backbone as backbones
+from step_hrl.models.backbone import Backbone
+from step_hrl.models.collate import ROLES, Chain, TransitionBatch, collate
+from step_hrl.models.critics import CRITICS_FILE, Critics
+from step_hrl.training import checkpoints
+from step_hrl.training.loop import Losses, train
+from step_hrl.training.offline_rl import OfflineRL, encode, run, train_offline_rl, value_correlations
+from step_hrl.types import Role, Transition
+
+QUICK = OfflineRLConfig(
+    epochs=2.0,
+    learning_rate=1e-2,
+    critic_learning_rate=1e-2,
+    critic_warmup=2,
+    tokens_per_batch=512,
+    checkpoint_every=3,
+    keep_checkpoints=10,
+    log_every=1,
+    mixed_precision="no",
+)
+COLLECTED = frozenset({"episode-1", "episode-3"})
+
+
+def trajectories(number: int = 5) -> list[Transition]:
+    """Episodes of six decisions of each role; the first two of each three lead on, half of the rest are cut."""
+    made: list[Transition] = []
+    for episode in range(number):
+        drawn = decisions(18, seed=episode)
+        for role in Role:
+            chain = [replace(t, episode_id=f"episode-{episode}") for t in drawn if t.role is role]
+            for place, transition in enumerate(chain):
+                ends = place % 3 == 2
+                cut = ends and (episode + place) % 2 == 0
+                follows = chain[place + 1].state if not ends else chain[0].state if cut else None
+                reward = 0.0 if not ends else 0.25 if cut else 1.0
+                made.append(
+                    replace(
+                        transition,
+                        reward=reward + 0.01 * episode,
+                        next_state=follows,
+                        terminated=follows is None,
+                        duration=1 + place if role is Role.HIGH else 1,
+                    )
+                )
+    return made
+
+
+def changed(**fields: object) -> OfflineRLConfig:
+    return OfflineRLConfig.model_validate({**QUICK.model_dump(), **fields})
+
+
+def objective(config: OfflineRLConfig = QUICK, backbone: Backbone | None = None) -> OfflineRL:
+    backbone = backbone or micro_backbone().eval()
+    return OfflineRL(backbone, Critics(32, twin=config.twin_q, seed=3), config)
+
+
+def batch_of(chains: Sequence[Chain], backbone: Backbone) -> TransitionBatch:
+    return collate(chains, backbone.tokenizer.pad)
+
+
+def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transition] | None = None) -> torch.Tensor:
+    """Weights of policy and critics after training."""
+    backbone = micro_backbone()
+    given = trajectories() if data is None else data
+    train_offline_rl(backbone, given, trajectories(2), config, collected=COLLECTED, output=output, seed=0)
+    newest = checkpoints.latest(output)
+    assert newest is not None
+    critics = Critics(32, twin=config.twin_q)
+    critics.restore(newest)
+    return torch.cat([weights(backbone), weights(critics)])
+
+
+def test_one_pass_reads_what_separate_passes_would() -> None:
+    rl = objective()
+    with torch.no_grad():
+        chained = encode(trajectories(), rl.backbone.tokenizer, QUICK, 128)
+        assert sum(chain.rows for chain in chained) < sum(2 * len(chain.links) for chain in chained)
+        together = rl(batch_of(chained, rl.backbone))
+        # The same by hand: a pass for s and u, another for s'.
+        losses: list[torch.Tensor] = []
+        for transition in trajectories():
+            tokens = rl.backbone.tokenizer
+            said = tokens.encode(transition.state, transition.utterance)
+            hidden = rl.backbone.decoder(input_ids=torch.tensor([[*said.prompt, *said.utterance]])).last_hidden_state[0]
+            head = ROLES.index(transition.role)
+            target = torch.tensor(transition.reward)
+            if not transition.terminated:
+                assert transition.next_state is not None
+                after = torch.tensor([tokens.encode_prompts([transition.next_state])[0]])
+                last = rl.backbone.decoder(input_ids=after).last_hidden_state[0, -1]
+                target = target + 0.99**transition.duration * rl.critics.target_v[head](last)[0]
+            value = rl.critics.v[head](hidden[len(said.prompt) - 1])[0]
+            q = rl.critics.q[0][head](hidden[-1])[0]
+            target_q = rl.critics.target_q[0][head](hidden[-1])[0]
+            logits = rl.backbone.logits(hidden[len(said.prompt) - 1 : -1])
+            ids = torch.tensor(said.utterance)
+            likelihood = logits.log_softmax(dim=-1).gather(1, ids[:, None]).mean()
+            advantage = target_q - value
+            expectile = 0.7 if advantage >= 0 else 0.3
+            weight = min(float((advantage / 0.5).exp()), 20.0)
+            losses.append((q - target) ** 2 + expectile * advantage**2 - weight * likelihood)
+    assert float(together.total) == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+
+
+def test_mistakes_teach_the_critics_only() -> None:
+    rl = objective()
+    slips = [replace(t, imitable=False) for t in trajectories()]
+    losses = rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone))
+    assert float(losses.tallies["policy_loss_low"].total) == 0
+    assert float(losses.tallies["q_loss_low"].total) > 0
+    losses.total.backward()
+    assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in rl.backbone.parameters())
+    assert any(float(p.grad.abs().sum()) > 0 for p in rl.critics.parameters() if p.grad is not None)
+
+
+def test_critics_leave_the_backbone_alone_unless_asked() -> None:
+    gradients: dict[float, torch.Tensor] = {}
+    for share in (0.0, 0.5, 1.0):
+        rl = objective(changed(critic_gradient=share))
+        slips = [replace(t, imitable=False) for t in trajectories()]
+        rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone)).total.backward()
+        found = [p.grad for p in rl.backbone.parameters() if p.grad is not None]
+        gradients[share] = torch.cat([g.flatten() for g in found]) if found else torch.zeros(1)
+    assert float(gradients[0.0].abs().sum()) == 0
+    assert float(gradients[1.0].abs().sum()) > 0
+    assert torch.allclose(2 * gradients[0.5], gradients[1.0], atol=1e-6)
+
+
+def test_the_policy_waits_for_the_critics(tmp_path: Path) -> None:
+    before = weights(micro_backbone())
+    backbone = micro_backbone()
+    everything = changed(critic_warmup=10_000)
+    train_offline_rl(backbone, trajectories(), [], everything, collected=COLLECTED, output=tmp_path, seed=0)
+    assert torch.equal(weights(backbone), before)
+    critics = Critics(32, seed=0)
+    fresh = weights(critics)
+    newest = checkpoints.latest(tmp_path)
+    assert newest is not None
+    critics.restore(newest)
+    assert not torch.equal(weights(critics), fresh)
+
+
+def test_values_learn_what_follows_and_the_policy_follows_what_pays(tmp_path: Path) -> None:
+    # Two replies to the same question: one pays, one does not.
+    asked = decisions(3)[1]
+    pays = replace(asked, utterance="take lamp; True", reward=1.0, terminated=True, episode_id="good")
+    loses = replace(asked, utterance="take apple; True", reward=-1.0, terminated=True, episode_id="bad")
+    backbone = micro_backbone()
+    config = changed(epochs=60.0, expectile=0.5, gamma=1.0, max_tokens_per_sample=128)
+    train_offline_rl(backbone, [pays, loses] * 4, [], config, collected=frozenset(), output=tmp_path, seed=0)
+    tokens = backbone.tokenizer
+    rl = objective(config, backbone.eval())
+    newest = checkpoints.latest(tmp_path)
+    assert newest is not None
+    rl.critics.restore(newest)
+    batch = batch_of(encode([pays, loses], tokens, config, 128), backbone)
+    with torch.no_grad():
+        hidden = backbone.hidden_states(batch)
+        said = hidden[torch.arange(2), batch.utterance_end]
+        state = hidden[torch.arange(2), batch.state_end]
+        estimates = rl.critics(state, said, said, state, batch.role)
+        likelihood = utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
+    assert estimates.q[0].tolist() == pytest.approx([1.0, -1.0], abs=0.2)
+    assert estimates.value.tolist() == pytest.approx([0.0, 0.0], abs=0.3)
+    assert likelihood[0] > likelihood[1] + 0.1
+
+
+class Interrupted(Exception):
+    pass
+
+
+class StopsAt(OfflineRL):
+    """Fails like a power cut in the middle of an update."""
+
+    calls_left = 8
+
+    def forward(self, batch: TransitionBatch) -> Losses:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise Interrupted
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_ends_with_bitwise_the_same_policy_and_critics(tmp_path: Path, optimizer: str) -> None:
+    config = changed(optimizer=optimizer, twin_q=True, epochs=4.0, critic_gradient=0.5)
+    whole = trained(tmp_path / "whole", config)
+    backbone = micro_backbone()
+    samples = encode(trajectories(), backbone.tokenizer, config, 128)
+    stops = StopsAt(backbone, Critics(32, twin=True, seed=0), config)
+    with pytest.raises(Interrupted):
+        train(stops, samples, config, output=tmp_path / "cut", seed=0, label="offline RL")
+    newest = checkpoints.latest(tmp_path / "cut")
+    assert newest is not None
+    assert newest.name == "checkpoint-6"
+    assert (newest / CRITICS_FILE).is_file()
+    resumed = trained(tmp_path / "cut", config)
+    assert torch.equal(resumed, whole)
+
+
+ALTERNATIVES: dict[str, object] = {
+    "epochs": 3.0,
+    "learning_rate": 2e-2,
+    "critic_learning_rate": 2e-2,
+    "critic_warmup": 4,
+    "critic_gradient": 1.0,
+    "gamma": 0.5,
+    "discount": "decision",
+    "expectile": 0.05,
+    "temperature": 0.1,
+    "max_weight": 0.5,
+    "policy_loss": "advantage",
+    "q_read_at": "state_end",
+    "soft_target_rate": 0.9,
+    "role_weights": {"high": 3.0},
+    "data_weights": {"collected": 0.5},
+    "optimizer": "muon",
+    "weight_decay": 0.5,
+    "warmup_fraction": 0.5,
+    "max_gradient_norm": 0.01,
+    "tokens_per_batch": 900,
+    "gradient_accumulation": 2,
+    "mixed_precision": "bf16",
+}
+ELSEWHERE = {
+    "twin_q": "test_of_twins_the_smaller_is_believed",
+    "subtask_reward": "tests/test_pipeline.py",
+    "selection": "tests/test_pipeline.py",
+    "held_out_fraction": "tests/test_pipeline.py",
+    "muon_learning_rate": "below",
+    "max_tokens_per_sample": "below",
+    "processes": "below",
+    "checkpoint_every": "tests/training/test_loop.py",
+    "keep_checkpoints": "tests/training/test_loop.py",
+    "log_every": "tests/training/test_loop.py",
+    "trackers": "tests/training/test_loop.py",
+}
+
+
+def test_no_setting_is_left_out_of_the_next_test() -> None:
+    assert {*ALTERNATIVES, *ELSEWHERE} == set(OfflineRLConfig.model_fields)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    return trained(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("field", ALTERNATIVES)
+def test_every_setting_changes_what_is_learnt(tmp_path: Path, plain: torch.Tensor, field: str) -> None:
+    assert not torch.equal(trained(tmp_path, changed(**{field: ALTERNATIVES[field]})), plain)
+
+
+def test_so_does_muons_rate(tmp_path: Path) -> None:
+    fast, slow = (
+        trained(tmp_path / str(rate), changed(optimizer="muon", muon_learning_rate=rate)) for rate in (0.01, 0.001)
+    )
+    assert not torch.equal(fast, slow)
+
+
+def test_a_source_or_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
+    expert_only = trained(tmp_path / "weight", changed(data_weights={"collected": 0.0}))
+    without = [t for t in trajectories() if t.episode_id not in COLLECTED]
+    assert torch.equal(trained(tmp_path / "data", QUICK, without), expert_only)
+    with pytest.raises(DataError, match="raise one of the weights"):
+        trained(tmp_path / "none", changed(role_weights={"high": 0.0, "low": 0.0, "progress": 0.0}))
+
+
+def test_what_is_too_long_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="episode episode-0"):
+        trained(tmp_path, changed(max_tokens_per_sample=20))
+
+
+def test_a_loss_that_is_no_number_names_the_episode_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
+    broken = [replace(t, reward=float("nan")) if t.episode_id == "episode-2" else t for t in trajectories()]
+    with pytest.raises(ModelError, match=r"not finite at update .*episode-2"):
+        trained(tmp_path, changed(tokens_per_batch=80), [t for t in broken if t.episode_id == "episode-2"])
+    assert checkpoints.latest(tmp_path) is None
+
+
+def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    micro_backbone().save(policy)
+    config = changed(processes=2, epochs=1.0)
+    run(config, MICRO, policy, trajectories(), trajectories(2), COLLECTED, tmp_path / "rl", 0)
+    newest = checkpoints.latest(tmp_path / "rl")
+    assert newest is not None
+    learnt = backbones.load(MICRO.model_copy(update={"source": str(newest)}), device="cpu")
+    assert not torch.equal(weights(learnt), weights(micro_backbone()))
+    found = json.loads((tmp_path / "rl" / "values.json").read_text())
+    assert set(found) == {role.value for role in Role}
+    assert all(-1 <= value <= 1 for value in found.values())
+
+
+def test_value_correlations_compare_values_with_what_followed() -> None:
+    rl = objective()
+    chains = encode(trajectories(), rl.backbone.tokenizer, QUICK, 128)
+
+    class Oracle(OfflineRL):
+        def values(self, batch: TransitionBatch) -> torch.Tensor:
+            following, found = 0.0, list[float]()
+            for reward, discount in zip(batch.reward.tolist()[::-1], batch.discount.tolist()[::-1], strict=True):
+                following = reward + discount * following
+                found.append(following)
+            return -torch.tensor(found[::-1])
+
+    found = value_correlations(Oracle(rl.backbone, rl.critics, QUICK), chains)
+    assert all(value == pytest.approx(-1.0, abs=1e-3) for value in found.values())
+    assert len(found) == 3
