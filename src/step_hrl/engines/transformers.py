@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol, cast
@@ -46,7 +47,6 @@ class LanguageModel(Protocol):
     name: str
     context: int
     tokenizer: Tokens
-    training: bool
 
     @property
     def device(self) -> torch.device:
@@ -58,16 +58,12 @@ class LanguageModel(Protocol):
         """The Hugging Face model below its output head."""
         ...
 
-    def autocast(self, choice: MixedPrecision) -> torch.autocast:
-        """A context that computes in the precision chosen."""
+    def acting(self, choice: MixedPrecision) -> AbstractContextManager[None]:
+        """A context to generate in, in the precision chosen: no dropout, no gradients."""
         ...
 
     def logits(self, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the next token."""
-        ...
-
-    def train(self, mode: bool = True) -> Any:
-        """Switch dropout on or off."""
         ...
 
 
@@ -143,21 +139,14 @@ class TransformersEngine:
         self.serve(exchange)
         return [answers[number] for number in range(len(asks))]
 
-    # Not inference_mode: there the weights would be cast anew for every token, where autocast else keeps the copies.
-    @torch.no_grad()
     def serve(self, exchange: Exchange) -> None:
         """Answer asks as they come; see :class:`~step_hrl.engines.base.Engine`.
 
         A prompt that leaves the model's context no room for a reply is answered by an empty line: nothing is cut, and
         the agent sees an unreadable reply.
         """
-        was_training = self._model.training
-        self._model.train(False)
-        try:
-            with self._model.autocast(self._config.mixed_precision):
-                self._serve(exchange)
-        finally:
-            self._model.train(was_training)
+        with self._model.acting(self._config.mixed_precision):
+            self._serve(exchange)
 
     def _serve(self, exchange: Exchange) -> None:
         batch: _Batch | None = None
