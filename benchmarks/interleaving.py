@@ -28,7 +28,7 @@ from step_hrl.types import Episode, Job, Task
 
 TASKS = ("find-living-thing", "find-non-living-thing", "lifespan-longest-lived", "lifespan-shortest-lived")
 INTERLEAVED = 32
-ROUNDS = 3
+ROUNDS = 2
 QUEUE = 96
 """Episodes of one interleaved round: the tasks over and over."""
 ALONE_EVERY = 5
