@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from step_hrl.engines.base import Exchange
 from step_hrl.envs.base import Info
 from step_hrl.types import Ask, Observation, Role, Task, Usage, Utterance
 
@@ -75,6 +76,12 @@ class ScriptedEngine:
     def generate(self, asks: Sequence[Ask]) -> list[Utterance]:
         self.batches.append(list(asks))
         return [Utterance(text, Usage(len(ask.prompt), 0, len(text))) for ask in asks for text in [self.answer(ask)]]
+
+    def serve(self, exchange: Exchange) -> None:
+        taken, finished = 0, list[tuple[int, Utterance]]()
+        while asks := exchange(finished):
+            finished = list(enumerate(self.generate(asks), taken))
+            taken += len(asks)
 
     def provenance(self) -> dict[str, str]:
         return {"engine": "scripted"}

@@ -189,12 +189,10 @@ def boast(pipeline: Pipeline) -> None:
     file.unlink()
     with EpisodeWriter(file) as writer:
         for episode in pipeline.load_demonstrations():
-            segments = [
-                replace(
-                    segment, steps=tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
-                )
-                for segment in episode.segments
-            ]
+            segments: list[Segment] = []
+            for segment in episode.segments:
+                denied = tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
+                segments.append(replace(segment, steps=denied))
             writer.write(replace(episode, id=f"{episode.id}.boast", segments=tuple(segments), provenance=facts))
 
 

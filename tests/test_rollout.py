@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.engines.base import Exchange
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.rollout import Job, rollout
 from step_hrl.transitions import transitions
-from step_hrl.types import Ask, Episode, Role
+from step_hrl.types import Ask, Episode, Role, Utterance
 from tests.scripted import CountingWorld, ScriptedEngine, count_well
 
 LIMIT = 12
@@ -109,3 +111,40 @@ def test_a_lost_worker_is_replaced_and_its_episode_retried_once(pool: WorkerPool
     assert pool.restarts == 2
     assert by_variation[0].success
     assert by_variation[2].success
+
+
+class SlowSpeaker(ScriptedEngine):
+    """Answers the oldest ask only, and looks for more asks in between."""
+
+    def serve(self, exchange: Exchange) -> None:
+        waiting, taken = deque[tuple[int, Ask]](), 0
+        finished: list[tuple[int, Utterance]] = []
+        while (asks := exchange(finished)) or waiting:
+            self.joined = getattr(self, "joined", 0) + (len(asks) if waiting else 0)
+            waiting += enumerate(asks, taken)
+            taken += len(asks)
+            number, ask = waiting.popleft()
+            finished = [(number, self.generate([ask])[0])]
+
+
+def test_episodes_go_on_while_others_are_still_being_answered(pool: WorkerPool) -> None:
+    engine, episodes = SlowSpeaker(count_well), list[Episode]()
+    jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=6)]
+    rollout(jobs, StepHrlAgent(), engine, pool, concurrent=4, on_episode=episodes.append)
+    assert [episode.success for episode in episodes] == [True] * 6
+    assert engine.joined > len(jobs)
+
+
+def test_what_is_said_to_an_episode_lost_meanwhile_is_not_heard(pool: WorkerPool) -> None:
+    def answer(ask: Ask) -> str:
+        return (
+            "die; False" if "(1)" not in ask.prompt and ask.role is Role.LOW and next(deaths, None) else count_well(ask)
+        )
+
+    deaths = iter([True])
+    engine, episodes = SlowSpeaker(answer), list[Episode]()
+    jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=6)]
+    rollout(jobs, StepHrlAgent(), engine, pool, concurrent=6, on_episode=episodes.append)
+    assert pool.restarts == 1
+    assert sorted(episode.task.variation for episode in episodes) == list(range(6))
+    assert all(episode.success for episode in episodes)

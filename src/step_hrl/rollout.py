@@ -1,8 +1,8 @@
 """The only interaction loop: many episodes at once, their decisions answered in batches.
 
 Each episode is an agent's generator. Whatever it asks for is either said by the engine, together with all other asks
-that wait, of whatever role and episode, or done by the worker in which its world lives. An episode waits only for its
-own world and its own words: while the engine speaks, the worlds go on.
+of whatever role and episode, or done by the worker in which its world lives. An episode waits only for its own world
+and its own words: while the engine speaks, the worlds go on, and what they lead to ask joins what is being answered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from step_hrl.types import Act, Ask, Episode, Job, Outcome, Utterance
 ATTEMPTS = 2
 """How often an episode is started when its worker is lost; then it is recorded as failed."""
 GATHER_SECONDS = 0.03
-"""How long asks may wait for worlds that are still busy before they are answered without them."""
+"""How long asks may wait for worlds that are still busy, so that prompts are read together."""
 
 
 @dataclass
@@ -58,42 +58,56 @@ def rollout(
     over with ``Episode.error``; bystanders in the same worker are started afresh. Raises
     :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist.
     """
-    driver = _Driver(agent, engine, pool, on_episode, dict(provenance or {}), watcher)
-    driver.run(deque((job, 1) for job in jobs), concurrent)
+    driver = _Driver(
+        deque((job, 1) for job in jobs), concurrent, agent, pool, on_episode, dict(provenance or {}), watcher
+    )
+    engine.serve(driver.exchange)
 
 
 class _Driver:
     def __init__(
         self,
+        queue: deque[tuple[Job, int]],
+        concurrent: int,
         agent: Agent,
-        engine: Engine,
         pool: WorkerPool,
         on_episode: Callable[[Episode], None],
         provenance: dict[str, str],
         watcher: Watcher | None,
     ) -> None:
+        self._queue = queue
+        self._concurrent = concurrent
         self._agent = agent
-        self._engine = engine
         self._pool = pool
         self._on_episode = on_episode
         self._provenance = provenance
         self._watcher = watcher
         self._running: dict[Slot, _Running] = {}
-        self._queue: deque[tuple[Job, int]] = deque()
+        self._answering: dict[int, _Running] = {}
+        self._asked = 0
 
-    def run(self, queue: deque[tuple[Job, int]], concurrent: int) -> None:
-        self._queue = queue
+    def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> list[Ask]:
+        """Pass answers on; bring new asks, waiting for some only while none is being answered."""
+        for number, utterance in finished:
+            episode = self._answering.pop(number)
+            if self._running.get(episode.slot) is episode:  # not lost meanwhile
+                self._advance(episode, utterance)
         while self._queue or self._running:
-            self._start_episodes(concurrent)
-            asking = [episode for episode in self._running.values() if episode.ask is not None]
-            for reply in self._pool.poll(0.0 if self._must_speak(asking) else GATHER_SECONDS if asking else 1.0):
+            self._start_episodes()
+            for reply in self._pool.poll(self._patience()):
                 self._hear(reply)
-            asking = [episode for episode in self._running.values() if episode.ask is not None]
+            asking = self._asking()
             if asking and self._must_speak(asking):
-                self._speak(asking)
+                return [self._hand_over(episode) for episode in asking]
+            if self._answering:
+                break
+        return []
 
-    def _start_episodes(self, concurrent: int) -> None:
-        while self._queue and len(self._running) < concurrent:
+    def _asking(self) -> list[_Running]:
+        return [episode for episode in self._running.values() if episode.ask is not None]
+
+    def _start_episodes(self) -> None:
+        while self._queue and len(self._running) < self._concurrent:
             slot = self._pool.acquire()
             if slot is None:
                 return
@@ -101,19 +115,25 @@ class _Driver:
             self._running[slot] = _Running(job, slot, attempt, EpisodeLog(job.task, self._watcher))
             self._pool.reset(slot, job.task, job.seed)
 
+    def _patience(self) -> float:
+        """How long to wait for the worlds."""
+        asking = self._asking()
+        if self._answering or (asking and self._must_speak(asking)):
+            return 0.0
+        return GATHER_SECONDS if asking else 1.0
+
     def _must_speak(self, asking: list[_Running]) -> bool:
         """Speak when no world is busy, or when the first ask has waited long enough for company."""
-        if not asking:
-            return False
-        if len(asking) == len(self._running):
+        if len(asking) + len(self._answering) >= len(self._running):
             return True
         return time.monotonic() - min(episode.asked_at for episode in asking) >= GATHER_SECONDS
 
-    def _speak(self, asking: list[_Running]) -> None:
-        asks = [episode.ask for episode in asking if episode.ask is not None]
-        for episode, utterance in zip(asking, self._engine.generate(asks), strict=True):
-            episode.ask = None
-            self._advance(episode, utterance)
+    def _hand_over(self, episode: _Running) -> Ask:
+        assert episode.ask is not None, "only what was asked is handed over"
+        ask, episode.ask = episode.ask, None
+        self._answering[self._asked] = episode
+        self._asked += 1
+        return ask
 
     def _hear(self, reply: Reply) -> None:
         episode = self._running.get(reply.slot)

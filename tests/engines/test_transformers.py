@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewToken
 from step_hrl.engines.transformers import TransformersEngine
 from step_hrl.models.backbone import Backbone
 from step_hrl.training.behavior_cloning import train_behavior_cloning
-from step_hrl.types import Ask, Role
+from step_hrl.types import Ask, Role, Utterance
 
 SHORT = MaxNewTokens(high=12, low=12, progress=12)
 ASKS = [Ask(t.role, t.state) for t in transitions(15, seed=5)]
@@ -141,3 +142,44 @@ def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -
         TransformersEngine(backbone, config).generate([ASKS[0]] * 7)
         assert max(rows) == size
     handle.remove()
+
+
+@pytest.mark.parametrize("brought_at_once", [1, 2, 5])
+def test_asks_that_join_others_are_answered_as_if_alone(backbone: Backbone, brought_at_once: int) -> None:
+    engine = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT, batch_size=4))
+    order: list[int] = []
+    answers: dict[int, Utterance] = {}
+    left = list(ASKS)
+
+    def exchange(finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
+        order.extend(number for number, _ in finished)
+        answers.update(finished)
+        brought, left[:] = left[:brought_at_once], left[brought_at_once:]
+        return brought
+
+    engine.serve(exchange)
+    assert order != sorted(order), "an answer waited for one asked before it"
+    assert len(order) == len(ASKS)
+    assert [answers[number] for number in range(len(ASKS))] == [engine.generate([ask])[0] for ask in ASKS]
+
+
+def test_what_generating_needs_is_undone_afterwards(backbone: Backbone) -> None:
+    backbone.train()
+    attention = backbone.model.config._attn_implementation
+    with backbone.acting("no"):
+        assert not backbone.training
+        assert not torch.is_grad_enabled()
+    assert backbone.training
+    assert torch.is_grad_enabled()
+    assert backbone.model.config._attn_implementation == attention
+    backbone.eval()
+
+
+def test_what_is_sampled_does_not_depend_on_what_shares_the_batch(backbone: Backbone) -> None:
+    config = GenerationConfig(mixed_precision="no", temperature=1.5, top_p=0.9, max_new_tokens=SHORT)
+    asks = [replace(ask, seed=seed) for seed, ask in enumerate(ASKS)]
+    together = TransformersEngine(backbone, config).generate(asks)
+    alone = [TransformersEngine(backbone, config).generate([ask])[0] for ask in asks]
+    assert together == alone
+    again = TransformersEngine(backbone, config).generate([replace(ASKS[0], seed=seed) for seed in range(20)])
+    assert len({answer.text for answer in again}) > 1

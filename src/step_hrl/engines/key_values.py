@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import Cache
@@ -34,15 +34,22 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (store[:, :, : used + added] for store in self._stores)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only some rows."""
+    def narrow(self, rows: Tensor, start: int) -> None:
+        """Keep only some rows, and of them the positions from ``start`` on."""
+        assert self.keys is not None and self.values is not None, "a prompt was read"  # noqa: PT018
         self._stores = None
-        super().batch_select_indices(indices)
+        self.keys, self.values = self.keys[rows, :, start:], self.values[rows, :, start:]
 
 
 def empty() -> Cache:
     """A cache that holds nothing yet."""
     return Cache(layer_class_to_replicate=RoomyLayer)
+
+
+def narrow(cache: Cache, rows: Tensor, start: int) -> None:
+    """Keep only some rows of a cache, and of them the positions from ``start`` on."""
+    for layer in cast(list[RoomyLayer], cache.layers):
+        layer.narrow(rows, start)
 
 
 def joined(caches: Sequence[Cache]) -> Cache:

@@ -3,25 +3,28 @@
 
 from __future__ import annotations
 
-import zlib
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import count
 from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
+from step_hrl.engines.base import Exchange
 from step_hrl.types import Ask, Usage, Utterance
 
 PADDING_TOLERATED = 1.25
 """Prompts are read together while the longest is at most this many times as long as the shortest."""
 DROPPED_AT = 0.75
 """Finished rows are dropped when no more than this share of the rows still goes on: dropping copies the cache."""
+TOKENS_BETWEEN = 4
+"""Most tokens said between two looks for more asks; a finished line brings the next look forward."""
 
 
 class Tokens(Protocol):
@@ -45,7 +48,6 @@ class LanguageModel(Protocol):
     name: str
     context: int
     tokenizer: Tokens
-    training: bool
 
     @property
     def device(self) -> torch.device:
@@ -57,27 +59,56 @@ class LanguageModel(Protocol):
         """The Hugging Face model below its output head."""
         ...
 
-    def autocast(self, choice: MixedPrecision) -> torch.autocast:
-        """A context that computes in the precision chosen."""
+    def acting(self, choice: MixedPrecision) -> AbstractContextManager[None]:
+        """A context to generate in, in the precision chosen: no dropout, no gradients."""
         ...
 
     def logits(self, hidden: Float[Tensor, "rows width"]) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the next token."""
         ...
 
-    def train(self, mode: bool = True) -> Any:
-        """Switch dropout on or off."""
-        ...
-
 
 @dataclass(slots=True)
 class _Row:
-    """One ask being answered; ``limit`` is the most tokens its answer may have, ``seed`` what they are drawn from."""
+    """One ask being answered; ``limit`` is the most tokens its answer may have, ``draws`` what they are drawn by."""
 
+    number: int
     prompt: list[int]
     limit: int
-    seed: int
+    draws: list[float]
     said: list[int] = field(default_factory=list[int])
+    finished: bool = False
+
+    @property
+    def next_draw(self) -> float:
+        """What the next token is drawn by; a finished row says nothing more."""
+        return 0.0 if self.finished else self.draws[len(self.said)]
+
+    def say(self, token: int, stops: frozenset[int]) -> None:
+        """Note what comes next."""
+        self.said.append(token)
+        self.finished = token in stops or len(self.said) >= self.limit
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows decoded together, with the hidden states that say their next tokens; prompts are padded on the left."""
+
+    rows: list[_Row]
+    hidden: Float[Tensor, "rows width"]
+    mask: Int[Tensor, "rows length"]
+    cache: Any
+
+    def drop_finished(self) -> None:
+        """Forget the rows that have finished, and the padding that no other row needs."""
+        kept = [place for place, row in enumerate(self.rows) if not row.finished]
+        if len(kept) == len(self.rows):
+            return
+        places = torch.tensor(kept, device=self.mask.device)
+        start = int(self.mask[places].amax(dim=0).argmax())
+        self.rows = [self.rows[place] for place in kept]
+        self.hidden, self.mask = self.hidden[places], self.mask[places, start:]
+        key_values.narrow(self.cache, places, start)
 
 
 class TransformersEngine:
@@ -102,26 +133,63 @@ class TransformersEngine:
             "torch": version("torch"),
         }
 
-    @torch.inference_mode()
     def generate(self, asks: Sequence[Ask]) -> list[Utterance]:
-        """Answer every ask, in order, with one line of text (no line end) and the tokens it cost.
+        """Answer every ask, in order; see :meth:`serve`."""
+        brought = [asks]
+        answers: dict[int, Utterance] = {}
+
+        def exchange(finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
+            answers.update(finished)
+            return brought.pop() if brought else ()
+
+        self.serve(exchange)
+        return [answers[number] for number in range(len(asks))]
+
+    def serve(self, exchange: Exchange) -> None:
+        """Answer asks as they come; see :class:`~step_hrl.engines.base.Engine`.
 
         A prompt that leaves the model's context no room for a reply is answered by an empty line: nothing is cut, and
         the agent sees an unreadable reply.
         """
+        with self._model.acting(self._config.mixed_precision):
+            self._serve(exchange)
+
+    def _serve(self, exchange: Exchange) -> None:
+        batch: _Batch | None = None
+        waiting: list[_Row] = []
+        finished: list[_Row] = []
+        taken = 0
+        while True:
+            asks = exchange([(row.number, self._utterance(row)) for row in finished])
+            waiting += self._rows(asks, taken)
+            taken += len(asks)
+            finished = [row for row in waiting if row.limit <= 0]
+            waiting = [row for row in waiting if row.limit > 0]
+            if batch is None and not waiting and not finished:
+                return
+            batch = self._join(batch, waiting)
+            for _ in range(TOKENS_BETWEEN):
+                if finished or batch is None:
+                    break
+                batch, finished = self._say(batch)
+
+    def _rows(self, asks: Sequence[Ask], first: int) -> list[_Row]:
         prompts = self._model.tokenizer.encode_prompts([ask.prompt for ask in asks])
-        rows = [
-            _Row(prompt, min(self._most_tokens(ask), self._model.context - len(prompt)), ask.seed)
+        limits = [
+            min(self._most_tokens(ask), self._model.context - len(prompt))
             for ask, prompt in zip(asks, prompts, strict=True)
         ]
-        fitting = sorted((row for row in rows if row.limit > 0), key=lambda row: len(row.prompt))
-        was_training = self._model.training
-        self._model.train(False)
-        with self._model.autocast(self._config.mixed_precision):
-            for start in range(0, len(fitting), self._config.batch_size):
-                self._answer(fitting[start : start + self._config.batch_size])
-        self._model.train(was_training)
-        return [self._utterance(row) for row in rows]
+        return [
+            _Row(number, prompt, limit, self._draws(ask, limit))
+            for number, (ask, prompt, limit) in enumerate(zip(asks, prompts, limits, strict=True), first)
+        ]
+
+    def _draws(self, ask: Ask, limit: int) -> list[float]:
+        """A number in [0, 1) for each token a reply may have, whatever else is said; none are needed to be greedy."""
+        if self._config.temperature == 0:
+            return []
+        draw = random.Random(f"{self._seed} {ask.seed}")
+        return [draw.random() for _ in range(limit)]
 
     def _most_tokens(self, ask: Ask) -> int:
         return getattr(self._config.max_new_tokens, ask.role.value)
@@ -130,49 +198,44 @@ class TransformersEngine:
         usage = Usage(prompt_tokens=len(row.prompt), completion_tokens=len(row.said))
         return Utterance(self._model.tokenizer.decode(row.said), usage)
 
-    def _answer(self, rows: list[_Row]) -> None:
-        """Decode one batch to its end, dropping rows from it as they finish."""
-        hidden, mask, cache = self._read(rows)
-        draws = self._draws(rows)
-        for place in count():
-            chosen = self._choose(self._model.logits(hidden), draws[:, place])
-            going = [place for place, token in enumerate(_integers(chosen)) if self._goes_on(rows[place], token)]
-            if not going:
-                return
-            if len(going) <= DROPPED_AT * len(rows):
-                kept = torch.tensor(going, device=mask.device)
-                rows = [rows[place] for place in going]
-                cache.batch_select_indices(kept)
-                mask, chosen, draws = mask[kept], chosen[kept], draws[kept]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            hidden = self._forward(chosen[:, None], mask, cache)
+    def _join(self, batch: _Batch | None, waiting: list[_Row]) -> _Batch | None:
+        """Let waiting rows (taken from the list) join the batch while there is room."""
+        going = sum(not row.finished for row in batch.rows) if batch else 0
+        room = self._config.batch_size - going
+        joining = sorted(waiting[:room], key=lambda row: len(row.prompt))
+        del waiting[:room]
+        if not joining:
+            return batch
+        if batch:
+            batch.drop_finished()
+        return _together([*([batch] if batch else []), *(self._read(some) for some in _of_similar_length(joining))])
 
-    def _goes_on(self, row: _Row, token: int) -> bool:
-        """Note what a row says next, unless it has finished; whether it has more to say."""
-        stops = self._model.tokenizer.stops
-        if len(row.said) == row.limit or (row.said and row.said[-1] in stops):
-            return False
-        row.said.append(token)
-        return token not in stops and len(row.said) < row.limit
+    def _say(self, batch: _Batch) -> tuple[_Batch | None, list[_Row]]:
+        """Say one more token of every row: what remains to be said, and the rows that this finished."""
+        going = [row for row in batch.rows if not row.finished]
+        chosen = self._choose(self._model.logits(batch.hidden), batch.rows)
+        for row, token in zip(batch.rows, _integers(chosen), strict=True):
+            if not row.finished:
+                row.say(token, self._model.tokenizer.stops)
+        finished = [row for row in going if row.finished]
+        if len(finished) == len(going):
+            return None, finished
+        if len(going) - len(finished) <= DROPPED_AT * len(batch.rows):
+            chosen = chosen[torch.tensor([not row.finished for row in batch.rows], device=chosen.device)]
+            batch.drop_finished()
+        batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.rows), 1)], dim=1)
+        batch.hidden = self._forward(chosen[:, None], batch.mask, batch.cache)
+        return batch, finished
 
-    def _read(self, rows: Sequence[_Row]) -> tuple[Float[Tensor, "rows width"], Int[Tensor, "rows length"], Any]:
-        """Read prompts, those of similar length together; their last hidden states, joint mask and joint cache."""
-        longest = len(rows[-1].prompt)
-        hidden: list[Tensor] = []
-        masks: list[Tensor] = []
-        caches: list[Any] = []
-        for some in _of_similar_length(rows):
-            length = len(some[-1].prompt)
-            pads = [length - len(row.prompt) for row in some]
-            ids = [[*([self._model.tokenizer.pad] * pad), *row.prompt] for pad, row in zip(pads, some, strict=True)]
-            positions = torch.arange(longest, device=self._model.device) - (longest - length)
-            mask = (positions >= torch.tensor(pads, device=self._model.device)[:, None]).long()
-            cache: Any = key_values.empty()
-            inputs = torch.tensor(ids, device=self._model.device)
-            hidden.append(self._forward(inputs, mask[:, longest - length :], cache))
-            masks.append(mask)
-            caches.append(cache)
-        return torch.cat(hidden), torch.cat(masks), key_values.joined(caches)
+    def _read(self, rows: Sequence[_Row]) -> _Batch:
+        """Read prompts of similar length, the longest one last."""
+        length = len(rows[-1].prompt)
+        pads = [length - len(row.prompt) for row in rows]
+        ids = [[*([self._model.tokenizer.pad] * pad), *row.prompt] for pad, row in zip(pads, rows, strict=True)]
+        device = self._model.device
+        mask = (torch.arange(length, device=device) >= torch.tensor(pads, device=device)[:, None]).long()
+        cache = key_values.empty()
+        return _Batch(list(rows), self._forward(torch.tensor(ids, device=device), mask, cache), mask, cache)
 
     def _forward(
         self, ids: Int[Tensor, "rows new"], mask: Int[Tensor, "rows length"], cache: Any
@@ -183,24 +246,28 @@ class TransformersEngine:
         )
         return outputs.last_hidden_state[:, -1]
 
-    def _draws(self, rows: Sequence[_Row]) -> Float[Tensor, "rows tokens"]:
-        """A number in [0, 1) for each token that may be said, from the seeds of engine and ask alone."""
-        longest = max(row.limit for row in rows)
-        if self._config.temperature == 0:
-            return torch.zeros(len(rows), longest, device=self._model.device)
-        seeds = [zlib.crc32(f"{self._seed} {row.seed}".encode()) for row in rows]
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return torch.stack([torch.rand(longest, generator=each) for each in generators]).to(self._model.device)
-
-    def _choose(self, logits: Float[Tensor, "rows vocabulary"], draws: Float[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    def _choose(self, logits: Float[Tensor, "rows vocabulary"], rows: Sequence[_Row]) -> Int[Tensor, " rows"]:
         if self._config.temperature == 0:
             return logits.argmax(dim=-1)
         ordered, tokens = (logits / self._config.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
         # The most likely token always stays: what lies before it sums to 0.
         outside = ordered.cumsum(dim=-1) - ordered >= self._config.top_p
         reached = ordered.masked_fill(outside, 0.0).cumsum(dim=-1)
-        picked = (reached <= draws[:, None] * reached[:, -1:]).sum(dim=-1, keepdim=True)
+        draws = torch.tensor([row.next_draw for row in rows], device=logits.device)[:, None]
+        picked = (reached <= draws * reached[:, -1:]).sum(dim=-1, keepdim=True)
         return tokens.gather(1, picked.clamp(max=tokens.shape[1] - 1))[:, 0]
+
+
+def _together(parts: Sequence[_Batch]) -> _Batch:
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(part.mask.shape[1] for part in parts)
+    return _Batch(
+        [row for part in parts for row in part.rows],
+        torch.cat([part.hidden for part in parts]),
+        torch.cat([nn.functional.pad(part.mask, (longest - part.mask.shape[1], 0)) for part in parts]),
+        key_values.joined([part.cache for part in parts]),
+    )
 
 
 def _of_similar_length(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -82,6 +83,21 @@ class Backbone(nn.Module):
         # Rows are padded on the right and attention is causal: no real token sees padding, so no mask is needed,
         # and the unmasked kernels are faster.
         return self.decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+
+    @contextmanager
+    def acting(self, choice: MixedPrecision) -> Generator[None]:
+        """A context to generate in: dropout off, attention fused, in the precision chosen; afterwards all as before."""
+        was_training, attention = self.training, self.causal_model.config._attn_implementation
+        self.train(False)
+        # Reading beside a cache, unlike training, is faster with the fused attention on every device.
+        self.model.set_attn_implementation("sdpa")
+        try:
+            # Not inference_mode: there autocast would cast the weights anew for every token.
+            with torch.no_grad(), self.autocast(choice):
+                yield
+        finally:
+            self.model.set_attn_implementation(attention)
+            self.train(was_training)
 
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
         """Scores of the next token for chosen hidden states, in float32."""
