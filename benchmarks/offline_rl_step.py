@@ -1,0 +1,217 @@
+"""Transitions a second of stage 2: one pass over chained rows, against the public code's schedule, in one run.
+
+    .venv/bin/python benchmarks/offline_rl_step.py [EPISODES_FILE]
+
+The public code updates critic and policy apart: the critic reads state and utterance in one pass over the backbone and
+the next state in another, and goes back through it; the policy reads state and utterance once more, and goes back
+again. That makes three forward and two backward passes of batches drawn at random and padded to their longest, with
+scores of every token's vocabulary. Here the same losses come from one pass each way. Both ways update the same model
+with the same optimizer on the same transitions: 16 to a batch for the public schedule, and as many padded tokens to a
+batch for ours as that makes on average. They alternate, so that a noisy machine troubles both. Peak memory is measured
+apart, each way in a process of its own. Printed as JSON.
+
+Without a file, demonstrations of the pantry world are made.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+
+from step_hrl.config import BackboneConfig, OfflineRLConfig, TinyConfig
+from step_hrl.envs.pantry import PantryWorld
+from step_hrl.experts.base import expert_for
+from step_hrl.losses import (
+    advantage_weight,
+    expectile_regression,
+    squared_error,
+    td_target,
+    utterance_log_likelihood,
+)
+from step_hrl.models import backbone as backbones
+from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, batches_of_similar_length, collate, pieces
+from step_hrl.models.critics import Critics
+from step_hrl.storage import read_episodes
+from step_hrl.training.offline_rl import OfflineRL, encode
+from step_hrl.transitions import transitions
+from step_hrl.types import Transition
+
+BACKBONE = BackboneConfig(tiny=TinyConfig(width=192, layers=4, heads=3))
+BATCH = 16
+ROUNDS = 1
+SECONDS = 5.0
+"""How long each way runs in a round."""
+EPISODES = 60
+
+Update = Callable[[], int]
+"""Does one update of the weights and says how many transitions it read."""
+
+
+def main() -> None:
+    """Measure and print."""
+    if len(sys.argv) > 2:
+        sys.exit("usage: offline_rl_step.py [EPISODES_FILE]")
+    file = sys.argv[1] if len(sys.argv) == 2 else ""
+    ways = {"ours": ours(file), "public_schedule": public_schedule(file)}
+    for update in ways.values():
+        update()  # kernels warm up before the clock runs
+    read = dict.fromkeys(ways, 0)
+    seconds = dict.fromkeys(ways, 0.0)
+    for _ in range(ROUNDS):
+        for name, update in ways.items():
+            begun = time.perf_counter()
+            while (spent := time.perf_counter() - begun) < SECONDS:
+                read[name] += update()
+            seconds[name] += spent
+    rates = {name: read[name] / seconds[name] for name in ways}
+    memory = {name: peak_memory(name, file) for name in ways}
+    figures = {
+        "episodes": file or f"pantry demonstrations ({EPISODES})",
+        "threads": torch.get_num_threads(),
+        "transitions_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "ratio": round(rates["ours"] / rates["public_schedule"], 2),
+        "peak_megabytes": memory,
+    }
+    print(json.dumps(figures, indent=1))
+
+
+def ours(file: str) -> Update:
+    """One forward and one backward pass over rows of similar length, most next states among them."""
+    torch.manual_seed(0)
+    told = load(file)
+    objective = make_objective(told)
+    config = objective.config
+    chains = encode(told, objective.backbone.tokenizer, config, 2048)
+    at_random = list(islice(batches(singly(chains)), 200))
+    tokens = sum(BATCH * max(len(chain.links[0]) for chain in some) for some in at_random) // len(at_random)
+    samples = [piece for chain in chains for piece in pieces(chain, tokens // 2)]
+    sizes = [(sample.rows, sample.longest) for sample in samples]
+    order = cycle(batches_of_similar_length(sizes, tokens, 0, 0))
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-5, fused=True)
+
+    def update() -> int:
+        batch = collate([samples[index] for index in next(order)], objective.backbone.tokenizer.pad)
+        with objective.backbone.autocast("auto"):
+            loss = objective(batch).total
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.updated()
+        return len(batch)
+
+    return update
+
+
+def public_schedule(file: str) -> Update:
+    """Three forward and two backward passes over random batches, each padded to its longest."""
+    torch.manual_seed(0)
+    told = load(file)
+    objective = make_objective(told)
+    backbone, critics, config = objective.backbone, objective.critics, objective.config
+    order = batches(singly(encode(told, backbone.tokenizer, config, 2048)))
+    actor = torch.optim.AdamW([p for p in backbone.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    critic = torch.optim.AdamW([p for p in critics.parameters() if p.requires_grad], lr=1e-4, fused=True)
+
+    def read(batch: TransitionBatch) -> torch.Tensor:
+        return backbone.hidden_states(batch)
+
+    def update() -> int:
+        chosen = next(order)
+        pad = backbone.tokenizer.pad
+        now = collate([Chain(chain.links) for chain in chosen], pad)
+        following = collate([Chain((as_state(chain),)) for chain in chosen], pad)
+        rows = torch.arange(len(chosen))
+        with backbone.autocast("auto"):
+            # First the critic: s and u in one pass, s' in another.
+            hidden = read(now).float()
+            with torch.no_grad():
+                after = read(following).float()[rows, following.state_end]
+            state, said = hidden[rows, now.state_end], hidden[rows, now.utterance_end]
+            estimates = critics(state, said, said, after, now.role)
+            target = td_target(now.reward, estimates.next_target_value, now.discount)
+            value_loss = expectile_regression(estimates.value, estimates.target_q, config.expectile)
+            (squared_error(estimates.q, target).sum(dim=0) + value_loss).mean().backward()
+            critic.step()
+            critic.zero_grad()
+            actor.zero_grad()
+            # Then the policy, with a pass of its own and scores of all tokens.
+            logits = backbone.logits(read(now))
+            chances = logits[:, :-1].log_softmax(dim=-1).gather(2, now.input_ids[:, 1:, None])[..., 0]
+            log_probs = torch.cat([chances.new_zeros(len(chosen), 1), chances], dim=1)
+            weight = advantage_weight(estimates.target_q - estimates.value, config.temperature, config.max_weight)
+            (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
+        actor.step()
+        actor.zero_grad()
+        objective.updated()
+        return len(chosen)
+
+    return update
+
+
+WAYS: dict[str, Callable[[str], Update]] = {"ours": ours, "public_schedule": public_schedule}
+
+
+def singly(chains: Sequence[Chain]) -> list[Chain]:
+    """Every transition by itself, with the state it led to."""
+    return [
+        Chain((link,), after=following)
+        for chain in chains
+        for link, following in zip(chain.links, [*(link.state for link in chain.links[1:]), chain.after], strict=True)
+    ]
+
+
+def as_state(chain: Chain) -> TransitionTokens:
+    """The state after a single transition as a row of its own, padded by an utterance that nobody reads."""
+    link = chain.links[0]
+    return type(link)(link.role, chain.after if chain.after is not None else link.state, link.utterance[-1:])
+
+
+def batches(samples: Sequence[Chain]) -> Iterator[list[Chain]]:
+    draw = random.Random(0)
+    while True:
+        order = draw.sample(range(len(samples)), len(samples))
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            yield [samples[index] for index in order[start : start + BATCH]]
+
+
+def make_objective(told: Sequence[Transition]) -> OfflineRL:
+    """The same model whichever way it is trained; the critics' gradient reaches the backbone, as in the public code."""
+    texts = (text for t in told for text in (t.state, f" {t.utterance}\n"))
+    backbone = backbones.load(BACKBONE, texts=texts, device="cpu").train()
+    config = OfflineRLConfig(critic_gradient=1.0)
+    return OfflineRL(backbone, Critics(BACKBONE.tiny.width), config)
+
+
+def load(file: str) -> list[Transition]:
+    if file:
+        return [t for episode in read_episodes(Path(file)) for t in transitions(episode)]
+    world = PantryWorld()
+    tasks = world.tasks("train", None, EPISODES // 4)
+    show, env = expert_for("pantry"), world.open().env()
+    return [t for task in tasks for t in transitions(show(env, task, action_limit=60, perturbed=0.1).episode)]
+
+
+def peak_memory(name: str, file: str) -> int:
+    """Peak resident memory (MB) of a process that does fifty updates one way."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (name, file))
+
+
+def _measure(name: str, file: str) -> int:
+    update = WAYS[name](file)
+    for _ in islice(cycle((0,)), 50):
+        update()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main()
