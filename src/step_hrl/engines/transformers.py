@@ -23,6 +23,8 @@ PADDING_TOLERATED = 1.25
 """Prompts are read together while the longest is at most this many times as long as the shortest."""
 DROPPED_AT = 0.75
 """Finished rows are dropped when no more than this share of the rows still goes on: dropping copies the cache."""
+LENGTH_MULTIPLE = 32
+"""Prompts are padded to a multiple of so many tokens."""
 TOKENS_BETWEEN = 4
 """Most tokens said between two looks for more asks; a finished line brings the next look forward."""
 
@@ -229,7 +231,8 @@ class TransformersEngine:
 
     def _read(self, rows: Sequence[_Row]) -> _Batch:
         """Read prompts of similar length, the longest one last."""
-        length = len(rows[-1].prompt)
+        # Kernels compile for each new shape, which takes longer than to run them: shapes must come again.
+        length = -(-len(rows[-1].prompt) // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
         pads = [length - len(row.prompt) for row in rows]
         ids = [[*([self._model.tokenizer.pad] * pad), *row.prompt] for pad, row in zip(pads, rows, strict=True)]
         device = self._model.device

@@ -18,13 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision
 from step_hrl.errors import ModelError
 from step_hrl.models import gguf, tiny
-from step_hrl.models.collate import TransitionBatch
+from step_hrl.models.collate import TransitionBatch, rounded
 from step_hrl.models.quiet import without_bars
 from step_hrl.models.randomness import seeded
 from step_hrl.models.tokenization import LineTokenizer
 
 _peft = cast(Any, peft)  # partly annotated
 
+ROWS_MULTIPLE = 128
+"""Tokens are scored in multiples of so many; see :func:`~step_hrl.models.collate.rounded`."""
 NOTES_FILE = "step_hrl.json"
 """What a policy's folder says beyond the Hugging Face files: the prompt format it was trained with."""
 
@@ -121,7 +123,7 @@ class Backbone(nn.Module):
         states = self.hidden_states(batch) if hidden is None else hidden
         ahead = scored[:, 1:]
         targets = batch.input_ids[:, 1:][ahead]
-        logits = self.logits(states[:, :-1][ahead])
+        logits = self.logits(_in_steps(states[:, :-1][ahead]))[: len(targets)]
         chosen = -nn.functional.cross_entropy(logits, targets, reduction="none")
         log_probs = chosen.new_zeros(batch.input_ids.shape).masked_scatter(scored, chosen)
         correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)
@@ -146,6 +148,11 @@ class Backbone(nn.Module):
             with without_bars():
                 saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
             self.model.load_state_dict(saved.state_dict())
+
+
+def _in_steps(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "padded width"]:
+    """Rows of zeros behind, so that kernels meet few different shapes."""
+    return nn.functional.pad(rows, (0, 0, 0, rounded(len(rows), ROWS_MULTIPLE) - len(rows)))
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

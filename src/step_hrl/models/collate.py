@@ -174,8 +174,19 @@ def _check_length(transition: Transition, tokens: int, longest: int) -> None:
         raise DataError(where, f"{tokens} tokens where {longest} fit", remedy)
 
 
-def collate(chains: Sequence[Chain], pad: int) -> TransitionBatch:
-    """Pad chains into one batch.
+def rounded(length: int, multiple: int) -> int:
+    """The next multiple of a number: what a length is padded to.
+
+    CPU kernels are compiled for each new shape, which takes longer than to run them: shapes must come again.
+
+    >>> rounded(33, 16), rounded(32, 16)
+    (48, 32)
+    """
+    return -(-length // multiple) * multiple
+
+
+def collate(chains: Sequence[Chain], pad: int, multiple: int = 1) -> TransitionBatch:
+    """Pad chains into one batch, to a multiple of tokens.
 
     >>> one = TransitionTokens(Role.LOW, (5, 6), (7, 2), reward=1.0)
     >>> two = TransitionTokens(Role.LOW, (5,), (2,), discount=0.9)
@@ -193,7 +204,7 @@ def collate(chains: Sequence[Chain], pad: int) -> TransitionBatch:
         next_row += range(first + 1, last + 1)
         next_row.append(last if chain.after is None else len(links) + seen)
         seen += chain.after is not None
-    length = max(chain.longest for chain in chains)
+    length = rounded(max(chain.longest for chain in chains), multiple)
     rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in links]
     rows += [[*state, *([pad] * (length - len(state)))] for state in bare]
     states = torch.tensor([*(len(t.state) for t in links), *map(len, bare)])

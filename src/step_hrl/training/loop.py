@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate
+from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.reporting import Reporter
 from step_hrl.training import checkpoints
 from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
+
+LENGTH_MULTIPLE = 16
+"""Rows are padded to a multiple of so many tokens; see :func:`~step_hrl.models.collate.rounded`."""
 
 
 class Losses(NamedTuple):
@@ -74,7 +77,7 @@ class BatchPlan:
 
     def __init__(self, samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> None:
         """Plan the updates of ``config.epochs`` passes over these samples."""
-        self._sizes = [(sample.rows, sample.longest) for sample in samples]
+        self._sizes = _sizes(samples)
         self._tokens_per_batch = config.tokens_per_batch
         self._accumulated = config.gradient_accumulation
         self._seed = seed
@@ -261,8 +264,7 @@ class _Training:
         if not self.held_out:
             return {}
         self.objective.eval()
-        sizes = [(sample.rows, sample.longest) for sample in self.held_out]
-        batches = batches_of_similar_length(sizes, 4 * self.config.tokens_per_batch, self.seed, 0)
+        batches = batches_of_similar_length(_sizes(self.held_out), 4 * self.config.tokens_per_batch, self.seed, 0)
         means = Means()
         processes = self.accelerator.num_processes
         for place in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
@@ -284,7 +286,8 @@ class _Training:
         self.accelerator.wait_for_everyone()
 
     def _batch(self, samples: Sequence[Chain], indices: Sequence[int]) -> TransitionBatch:
-        batch = collate([samples[index] for index in indices], self.backbone.tokenizer.pad)
+        chosen = [samples[index] for index in indices]
+        batch = collate(chosen, self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
         return batch.to(self.accelerator.device)
 
     def _autocast(self) -> torch.autocast:
@@ -302,6 +305,10 @@ def _fingerprint(samples: Sequence[Chain], config: TrainingConfig, seed: int, pr
             digest.update(repr(numbers).encode() + array("i", [*link.state, *link.utterance]).tobytes())
         digest.update(b"|" + array("i", sample.after or ()).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _sizes(samples: Sequence[Chain]) -> list[tuple[int, int]]:
+    return [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
 
 
 def _some(names: Sequence[str]) -> str:
