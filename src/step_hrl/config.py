@@ -198,7 +198,7 @@ class OfflineRLConfig(TrainingConfig):
     critic_learning_rate: PositiveFloat = 1e-4
     critic_warmup: Annotated[int, Field(ge=0)] = 100
     """First updates in which only the critics learn."""
-    critic_gradient: Fraction = 0.0
+    critic_gradient: Fraction = 0.3
     """How much of the critics' gradient reaches the backbone; at 0 they read it and leave it alone."""
     twin_q: bool = False
     """Two Qs, of which the smaller is believed."""
@@ -208,7 +208,7 @@ class OfflineRLConfig(TrainingConfig):
     """Whether a decision of n steps discounts what follows by gamma^n or, as the public code does, by gamma once."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """tau; above 1/2 V leans towards the better utterances."""
-    temperature: PositiveFloat = 0.5
+    temperature: PositiveFloat = 0.15
     """beta; the smaller, the more the better utterances count."""
     max_weight: PositiveFloat = 20.0
     policy_loss: Literal["advantage_weighted_regression", "advantage"] = "advantage_weighted_regression"

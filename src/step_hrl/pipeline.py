@@ -51,6 +51,10 @@ class Pipeline:
         self._wanted = self._demonstration_jobs()
         for split in recipe.evaluation.splits:
             self._tasks(split, recipe.evaluation.per_task)
+        if recipe.offline_rl is not None:
+            self._tasks(recipe.collection.split, recipe.collection.per_task)
+            if recipe.offline_rl.keep_checkpoints > 1:
+                self._tasks(recipe.offline_rl.selection.split, None)
 
     @property
     def demonstrations_file(self) -> Path:

@@ -28,7 +28,6 @@ from step_hrl.types import SCHEMA_VERSION, Episode
 __all__ = [
     "EpisodeWriter",
     "TornLineWarning",
-    "done_ids",
     "encode_line",
     "from_json",
     "iterate_episodes",
@@ -97,11 +96,6 @@ def iterate_episodes(path: Path) -> Iterator[Episode]:
     """Yield the episodes of a file one by one; as :func:`read_episodes`."""
     for line in _whole_lines(path):
         yield _episode(path, line)
-
-
-def done_ids(path: Path) -> set[str]:
-    """The ids of the episodes a file holds; none where there is no file yet. Raises as :func:`read_episodes`."""
-    return {_id(path, line) for line in _whole_lines(path)} if path.exists() else set()
 
 
 class EpisodeWriter:

@@ -38,7 +38,13 @@ def test_the_error_of_one_process_ends_all_and_is_raised(tmp_path: Path) -> None
 
 def test_two_processes_that_share_the_matrices_resume_bitwise(tmp_path: Path) -> None:
     config = BehaviorCloningConfig(
-        epochs=4, learning_rate=0.01, optimizer="muon", tokens_per_batch=512, processes=2, checkpoint_every=3
+        epochs=4,
+        learning_rate=0.01,
+        optimizer="muon",
+        tokens_per_batch=512,
+        processes=2,
+        checkpoint_every=3,
+        keep_checkpoints=10,
     )
     whole = run(config, MICRO, transitions(), [], tmp_path / "whole", 0)
     first = tmp_path / "whole" / "checkpoint-6"

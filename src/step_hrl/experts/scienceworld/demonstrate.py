@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from step_hrl.experts.base import Demonstration
 from step_hrl.experts.scienceworld import cleaning, high_level, low_level, segmentation, subtasks
-from step_hrl.experts.scienceworld.writer import Chooser, EpisodeWriter, GoldEnv
+from step_hrl.experts.scienceworld.recording import Chooser, GoldEnv, Recording
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import Observation, Task
 
@@ -34,10 +34,10 @@ def demonstrate(
     Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
     """
     if perturbed > 0:
-        astray = _played(EpisodeWriter(env, task, action_limit, seed, perturbed, repeat), "perturbed")
+        astray = _played(Recording(env, task, action_limit, seed, perturbed, repeat), "perturbed")
         if astray.episode.success:
             return astray
-    best = _played(EpisodeWriter(env, task, action_limit, seed), "canonical")
+    best = _played(Recording(env, task, action_limit, seed), "canonical")
     if best.episode.success:
         return best
     trace, raw_score = _trace(env, task, env.gold_actions(task), action_limit)
@@ -51,26 +51,26 @@ def demonstrate(
     return replace(best, raw_actions=len(raw), raw_score=raw_score)
 
 
-def _played(writer: EpisodeWriter, path: str) -> Demonstration:
-    while not writer.over:
+def _played(recording: Recording, path: str) -> Demonstration:
+    while not recording.over:
         subtask = high_level.next_subtask(
-            writer.task.instruction, writer.completed, writer.final_progress, writer.observation
+            recording.task.instruction, recording.completed, recording.final_progress, recording.observation
         )
-        if subtask is None or writer.completed[-_REPEATS:] == (subtask,) * _REPEATS:
+        if subtask is None or recording.completed[-_REPEATS:] == (subtask,) * _REPEATS:
             break
-        writer.run(subtask, subtasks.read(subtask).kind, low_level.act)
-    return _finished(writer, path)
+        recording.run(subtask, subtasks.read(subtask).kind, low_level.act)
+    return _finished(recording, path)
 
 
 def _replayed(
     env: GoldEnv, task: Task, actions: Sequence[str], path: str, action_limit: int, seed: int
 ) -> Demonstration:
-    writer = EpisodeWriter(env, task, action_limit, seed)
+    recording = Recording(env, task, action_limit, seed)
     for cut in segmentation.cut(actions):
-        if writer.over:
+        if recording.over:
             break
-        writer.run(cut.subtask, cut.kind, _script(actions[cut.start : cut.end]))
-    return _finished(writer, path)
+        recording.run(cut.subtask, cut.kind, _script(actions[cut.start : cut.end]))
+    return _finished(recording, path)
 
 
 def _script(actions: Sequence[str]) -> Chooser:
@@ -83,9 +83,9 @@ def _script(actions: Sequence[str]) -> Chooser:
     return choose
 
 
-def _finished(writer: EpisodeWriter, path: str) -> Demonstration:
-    episode = writer.episode(path)
-    return Demonstration(episode, tuple(writer.kinds), len(episode.steps), episode.score)
+def _finished(recording: Recording, path: str) -> Demonstration:
+    episode = recording.episode(path)
+    return Demonstration(episode, tuple(recording.kinds), len(episode.steps), episode.score)
 
 
 def _trace(env: GoldEnv, task: Task, actions: Sequence[str], limit: int) -> tuple[list[cleaning.Trace], float]:

@@ -30,7 +30,7 @@ class GoldEnv(TextEnv, Protocol):
         ...
 
 
-class EpisodeWriter:
+class Recording:
     """One episode in the making. ``over`` once the world ended it, the limit was hit or nothing moves any more."""
 
     def __init__(
