@@ -5,6 +5,7 @@ import torch
 from tests.micro import micro_backbone
 
 from step_hrl.config import TrainingConfig
+from step_hrl.training.muon import Muon, orthogonal
 from step_hrl.training.optimizers import create_optimizers, schedule, set_learning_rate
 
 
@@ -17,7 +18,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     backbone = micro_backbone()
     config = TrainingConfig(optimizer="muon", learning_rate=0.003, muon_learning_rate=0.02, weight_decay=0.1)
     adamw, muon = create_optimizers(backbone, config)
-    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(muon, Muon)
     matrices = names_of(backbone, muon)
     assert len(matrices) == 2 * 7
     assert all("_proj" in name for name in matrices)
@@ -54,3 +55,32 @@ def test_setting_the_rate_twice_does_not_compound() -> None:
     for _ in range(2):
         set_learning_rate([adamw], 0.5)
     assert {group["lr"] for group in adamw.param_groups} == {0.05}
+
+
+def test_muon_makes_the_updates_of_torch() -> None:
+    torch.manual_seed(0)
+    for shape in ((8, 24), (24, 8), (12, 12)):
+        ours = torch.nn.Parameter(torch.randn(shape))
+        theirs = torch.nn.Parameter(ours.detach().clone())
+        settings = {"lr": 0.1, "weight_decay": 0.1, "momentum": 0.9}
+        pair = Muon([ours], **settings), torch.optim.Muon([theirs], **settings)
+        before = ours.detach().clone()
+        for _ in range(3):
+            ours.grad = torch.randn(shape)
+            theirs.grad = ours.grad.clone()
+            for optimizer in pair:
+                optimizer.step()
+        # Torch's are rounded to bfloat16, which has eight bits.
+        apart, moved = (float((ours - other).detach().abs().max()) for other in (theirs, before))
+        assert apart < 0.02 * moved
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (9, 9)])
+def test_orthogonal_matrices_keep_their_directions_and_lose_their_lengths(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    found = orthogonal(matrix).float()
+    lengths = torch.linalg.svdvals(found)
+    assert float(lengths.min()) > 0.5
+    assert float(lengths.max()) < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert float((found - left @ right).norm()) < 0.4 * float((left @ right).norm())

@@ -11,6 +11,7 @@ from torch import nn
 
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
+from step_hrl.training.muon import Muon
 
 
 class Heads(NamedTuple):
@@ -56,9 +57,9 @@ def create_optimizers(
             # Imported here: it loads much of torch that a single process has no use for.
             from torch.distributed.optim import ZeroRedundancyOptimizer
 
-            optimizers.append(ZeroRedundancyOptimizer(matrices, torch.optim.Muon, **settings))
+            optimizers.append(ZeroRedundancyOptimizer(matrices, Muon, **settings))
         else:
-            optimizers.append(torch.optim.Muon(matrices, **settings))
+            optimizers.append(Muon(matrices, **settings))
     if heads is not None:
         trained = [parameter for parameter in heads.module.parameters() if parameter.requires_grad]
         optimizers.append(torch.optim.AdamW(trained, lr=heads.learning_rate, weight_decay=0.0, fused=True))
