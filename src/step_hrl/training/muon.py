@@ -70,11 +70,12 @@ def orthogonal(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows col
     >>> bool(((0.6 < found.diag()) & (found.diag() < 1.3)).all())
     True
     """
+    tall = matrix.shape[0] > matrix.shape[1]
     fast = torch.bfloat16 if has_native_bfloat16(matrix.device) else torch.float32
-    wide = matrix.to(fast) if matrix.shape[0] <= matrix.shape[1] else matrix.T.to(fast)
-    wide = wide / wide.norm().clamp(min=_SMALLEST_NORM)
+    wide: Tensor = (matrix.t() if tall else matrix).to(fast)
+    wide = nn.functional.normalize(wide, dim=(0, 1), eps=_SMALLEST_NORM)  # pyright: ignore[reportArgumentType]
     a, b, c = _COEFFICIENTS
     for _ in range(ITERATIONS):
-        gram = wide @ wide.T
+        gram = wide @ wide.t()
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    return wide.t() if tall else wide
