@@ -139,9 +139,20 @@ def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -
     for size in (2, 4):
         rows.clear()
         config = GenerationConfig(max_new_tokens=SHORT, batch_size=size)
-        TransformersEngine(backbone, config).generate([ASKS[0]] * 7)
+        TransformersEngine(backbone, config).generate(ASKS[:7])
         assert max(rows) == size
     handle.remove()
+
+
+def test_greedy_engines_answer_a_prompt_once() -> None:
+    rows: list[int] = []
+    backbone = micro_backbone()
+    backbone.model.model.embed_tokens.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
+    for temperature, most in ((0.0, 1), (1.0, 7)):
+        rows.clear()
+        config = GenerationConfig(max_new_tokens=SHORT, temperature=temperature)
+        TransformersEngine(backbone, config).generate([ASKS[0]] * 7)
+        assert max(rows) == most
 
 
 @pytest.mark.parametrize("brought_at_once", [1, 2, 5])

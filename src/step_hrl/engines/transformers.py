@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
 from step_hrl.engines.base import Exchange
+from step_hrl.engines.memory import remembering
 from step_hrl.types import Ask, Usage, Utterance
 
 PADDING_TOLERATED = 1.25
@@ -151,10 +152,10 @@ class TransformersEngine:
         """Answer asks as they come; see :class:`~step_hrl.engines.base.Engine`.
 
         A prompt that leaves the model's context no room for a reply is answered by an empty line: nothing is cut, and
-        the agent sees an unreadable reply.
+        the agent sees an unreadable reply. Greedy answers are remembered until all is answered.
         """
         with self._model.acting(self._config.mixed_precision):
-            self._serve(exchange)
+            self._serve(remembering(exchange) if self._config.temperature == 0 else exchange)
 
     def _serve(self, exchange: Exchange) -> None:
         batch: _Batch | None = None

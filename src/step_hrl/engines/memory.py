@@ -1,0 +1,64 @@
+"""Answers remembered while they are being asked for: a greedy policy says the same to the same prompt.
+
+Agents that are stuck ask the same again and again, and so do those that meet in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from step_hrl.engines.base import Exchange
+from step_hrl.types import Ask, Role, Utterance
+
+REMEMBERED = 50_000
+"""Most answers kept; the oldest go first."""
+
+
+def remembering(exchange: Exchange) -> Exchange:
+    """An exchange that brings each prompt of a role once, and answers it itself when it is asked again.
+
+    Only for engines whose answer follows from role and prompt. A remembered answer counts its tokens like any other;
+    its prompt counts as cached.
+    """
+    return _Remembering(exchange).exchange
+
+
+class _Remembering:
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._known: dict[tuple[Role, str], Utterance] = {}
+        self._brought: list[tuple[Role, str]] = []
+        self._waiting: dict[tuple[Role, str], list[int]] = {}
+        self._asked = 0
+
+    def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> list[Ask]:
+        """Pass answers on to all who wait for them; bring what is not known yet."""
+        answered: list[tuple[int, Utterance]] = []
+        for number, utterance in finished:
+            answered += self._learnt(self._brought[number], utterance)
+        new: list[Ask] = []
+        while True:
+            asks, known = self._exchange(answered), list[tuple[int, Utterance]]()
+            for number, ask in enumerate(asks, self._asked):
+                key = (ask.role, ask.prompt)
+                if key in self._known:
+                    known.append((number, self._known[key]))
+                elif key in self._waiting:
+                    self._waiting[key].append(number)
+                else:
+                    self._waiting[key] = [number]
+                    self._brought.append(key)
+                    new.append(ask)
+            self._asked += len(asks)
+            if not known:
+                return new
+            answered = known
+
+    def _learnt(self, key: tuple[Role, str], utterance: Utterance) -> list[tuple[int, Utterance]]:
+        again = replace(utterance, usage=replace(utterance.usage, cached_tokens=utterance.usage.prompt_tokens))
+        self._known[key] = again
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+        first, *others = self._waiting.pop(key)
+        return [(first, utterance), *((number, again) for number in others)]

@@ -1,0 +1,67 @@
+"""The same prompt is brought once; everybody who asks it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from step_hrl.engines import memory
+from step_hrl.engines.memory import remembering
+from step_hrl.types import Ask, Role, Usage, Utterance
+
+
+class Asker:
+    """Asks what it is told to, call by call, and notes the answers by the number of their ask."""
+
+    def __init__(self, *calls: Sequence[Ask]) -> None:
+        self.calls = list(calls)
+        self.answers: dict[int, Utterance] = {}
+
+    def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
+        assert not self.answers.keys() & dict(finished).keys(), "each ask is answered once"
+        self.answers.update(finished)
+        return self.calls.pop(0) if self.calls else ()
+
+
+def low(prompt: str) -> Ask:
+    return Ask(Role.LOW, prompt)
+
+
+def said(text: str) -> Utterance:
+    return Utterance(text, Usage(prompt_tokens=7, completion_tokens=2))
+
+
+def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
+    asker = Asker([low("a"), low("b"), low("a")], [low("b"), low("c")], [low("b"), low("a")], [low("d")])
+    exchange = remembering(asker.exchange)
+    assert exchange([]) == [low("a"), low("b")]
+    assert exchange([(0, said("A"))]) == [low("c")]  # b, asked again, waits for its first answer
+    assert {number: answer.text for number, answer in asker.answers.items()} == {0: "A", 2: "A"}
+    # Numbers are those of what was brought: b was the second, c the third. What is known is answered on the spot.
+    assert exchange([(1, said("B")), (2, said("C"))]) == [low("d")]
+    assert exchange([(3, said("D"))]) == []
+    assert [asker.answers[number].text for number in range(8)] == ["A", "B", "A", "B", "C", "B", "A", "D"]
+
+
+def test_remembered_answers_count_their_tokens_and_their_prompts_as_cached() -> None:
+    asker = Asker([low("a"), low("a")], [low("a")])
+    exchange = remembering(asker.exchange)
+    exchange([])
+    exchange([(0, said("A"))])
+    assert asker.answers[0].usage == Usage(7, 0, 2)
+    assert asker.answers[1].usage == asker.answers[2].usage == Usage(7, 7, 2)
+
+
+def test_roles_do_not_share_answers() -> None:
+    asker = Asker([low("a"), Ask(Role.PROGRESS, "a")])
+    assert len(remembering(asker.exchange)([])) == 2
+
+
+def test_the_oldest_answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    asker = Asker([low("a")], [low("b")], [low("a")], [low("a")])
+    exchange = remembering(asker.exchange)
+    monkeypatch.setattr(memory, "REMEMBERED", 1)
+    exchange([])
+    exchange([(0, said("A"))])
+    assert exchange([(1, said("B"))]) == [low("a")]
