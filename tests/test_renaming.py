@@ -45,12 +45,38 @@ def test_what_copies_nothing_is_left_alone() -> None:
     assert renamed(waiting, 1.0, seed=0) == []
 
 
-def test_a_share_of_them_the_same_for_the_same_seed() -> None:
+def test_as_many_times_as_asked_the_same_for_the_same_seed() -> None:
     many = LOW * 100
     some = renamed(many, 0.5, seed=1)
     assert 100 < len(some) < 200
     assert some == renamed(many, 0.5, seed=1)
     assert renamed(many, 0.0, seed=1) == []
+    assert 700 < len(renamed(many, 2.5, seed=1)) < 800
+    assert len({t.utterance for t in renamed(LOW, 20.0, seed=1)}) > len(LOW)
+
+
+POTS = [
+    told(
+        Role.LOW,
+        f"Subtask: take the flower pot {one}\nProgress: waited: {one}\n"
+        f"Look: yard: flower pot {one} [{plant}], flower pot {other}, thermometer {one}C, wire terminal {one}, "
+        f"apple x{one} | Doors: den open",
+        f"take flower pot {one}; True",
+    )
+    for one, other, plant in (("3", "7", "rose"), ("5", "3", "fern"), ("12", "9", "pine"))
+]
+
+
+def test_numbers_that_tell_things_apart_become_other_numbers() -> None:
+    assert [name for name in names(POTS) if name.isdigit()] == ["12", "5", "7", "9"]
+    for before, after in zip(POTS[1:], renamed(POTS, 1.0, seed=0), strict=True):
+        old, new = (t.utterance.removesuffix("; True").split()[-1] for t in (before, after))
+        assert old != new
+        assert new.isdigit()
+        assert f"pot {new} [" in after.state
+        assert new not in before.state
+        for kept in (f"waited: {old}", f"{old}C", f"terminal {old}", f"x{old}", "Doors: den"):
+            assert kept in after.state
 
 
 def test_what_follows_carries_the_same_names() -> None:

@@ -2,7 +2,8 @@
 
 The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
 given names of other things. The high level chooses between names by what they mean: a table in the place of a dog would
-teach it that tables are alive, so it is given names that mean nothing.
+teach it that tables are alive, so it is given names that mean nothing. Numbers that tell alike things apart are names
+too, and become other numbers.
 """
 
 from __future__ import annotations
@@ -16,37 +17,63 @@ from dataclasses import replace
 from step_hrl.types import Role, Transition
 
 COMMON = 0.4
-"""A word that stands in the surroundings of a larger share of prompts is a state or a passage, not a name."""
+"""A word that stands in the surroundings of a larger share of prompts is a state, not a name."""
+
+MOST_ALIKE = 20
+"""What numbers of alike things are drawn below."""
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-_WORD = re.compile(r"\b[a-z]{3,}\b")
+_NUMBER = r"(?<=[a-z] )(?<!terminal )\d{1,2}"
+_NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_NUMBER})\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
+_PASSAGES = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
 
 
 def names(transitions: Sequence[Transition]) -> list[str]:
-    """The words that name things: those seen in the surroundings of some prompts, but not of most. Sorted."""
-    seen = Counter(word for t in transitions for word in set(_WORD.findall(" ".join(_SURROUNDINGS.findall(t.state)))))
-    return sorted(word for word, count in seen.items() if count < COMMON * len(transitions))
+    """The words and numbers that name things: seen in the surroundings of some prompts, but not of most. Sorted.
+
+    What doors lead to is left out: there are few rooms, and the way from one to another has to be known by heart.
+    """
+    seen: Counter[str] = Counter()
+    rooms: set[str] = set()
+    for transition in transitions:
+        seen.update(set(_NAME.findall(" ".join(_SURROUNDINGS.findall(transition.state)))))
+        rooms.update(_NAME.findall(" ".join(_PASSAGES.findall(transition.state))))
+    return sorted(word for word, count in seen.items() if word not in rooms and count < COMMON * len(transitions))
 
 
-def renamed(transitions: Sequence[Transition], share: float, seed: int) -> list[Transition]:
-    """A random ``share`` of the transitions once more, each with names of its own.
+def renamed(transitions: Sequence[Transition], times: float, seed: int) -> list[Transition]:
+    """Each transition ``times`` more (2.5: two or three times), every time with names of its own.
 
     Within a transition a name is replaced everywhere. Only names that the utterance copies from its prompt are
     replaced; transitions that copy none are left out.
     """
-    known = names(transitions)
+    known = set(names(transitions))
+    words = sorted(word for word in known if not word.isdigit())
     generator = random.Random(seed)
     told: list[Transition] = []
     for transition in transitions:
-        if generator.random() >= share:
-            continue
-        copied = set(_WORD.findall(transition.utterance)) & set(_WORD.findall(transition.state)) & set(known)
-        if copied:
-            invented = transition.role is Role.HIGH
-            others = [_invented(generator) for _ in copied] if invented else generator.sample(known, len(copied))
-            told.append(_with_names(transition, dict(zip(sorted(copied), others, strict=True))))
+        copied = sorted(set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state)) & known)
+        for _ in range(_rounded(times, generator) if copied else 0):
+            told.append(_with_names(transition, _others(transition, copied, words, generator)))
     return told
+
+
+def _rounded(number: float, generator: random.Random) -> int:
+    """A whole number that is this one on average."""
+    return int(number + generator.random())
+
+
+def _others(
+    transition: Transition, copied: Sequence[str], words: Sequence[str], generator: random.Random
+) -> dict[str, str]:
+    numbers = [str(number) for number in range(1, MOST_ALIKE) if not re.search(rf"\b{number}\b", transition.state)]
+    digits = generator.sample(numbers, len(copied))
+    if transition.role is Role.HIGH:
+        others = [_invented(generator) for _ in copied]
+    else:
+        others = generator.sample(words, len(copied))
+    return {name: number if name.isdigit() else word for name, number, word in zip(copied, digits, others, strict=True)}
 
 
 def _invented(generator: random.Random) -> str:
@@ -57,7 +84,7 @@ def _invented(generator: random.Random) -> str:
 
 def _with_names(transition: Transition, other: Mapping[str, str]) -> Transition:
     def retell(text: str) -> str:
-        return _WORD.sub(lambda word: other.get(word[0], word[0]), text)
+        return _NAME.sub(lambda name: other.get(name[0], name[0]), text)
 
     following = None if transition.next_state is None else retell(transition.next_state)
     return replace(
