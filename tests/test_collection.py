@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from step_hrl.collection import TOKENIZER, check_collected, collection_jobs, endings_table
+from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import CollectionConfig
 from step_hrl.errors import DataError
 from step_hrl.types import Episode, Observation, Segment, Step, Task
@@ -34,17 +34,19 @@ def test_no_two_rounds_and_repeats_play_the_same_episode() -> None:
 
 
 def test_episodes_that_would_teach_something_wrong_are_refused() -> None:
-    check_collected(FILE, [episode(0.5, 0.5), episode(0.25, -0.25)], "abc")
+    sound = [episode(0.5, 0.5), episode(0.25, -0.25)]
+    check_rewards(FILE, sound)
+    check_tokenizer(FILE, sound, "abc")
     with pytest.raises(DataError, match=r"episodes.jsonl: episode e.*tokenizer abc, the policy to train has other"):
-        check_collected(FILE, [episode(1.0)], "other")
+        check_tokenizer(FILE, [episode(1.0)], "other")
     with pytest.raises(DataError, match=r"episode e: rewards add up to 0, but the score is 1"):
-        check_collected(FILE, [replace(episode(0.0), score=1.0)], "abc")
+        check_rewards(FILE, [replace(episode(0.0), score=1.0)])
     with pytest.raises(DataError, match="rewards add up to nan"):
-        check_collected(FILE, [episode(float("nan"))], "abc")
+        check_rewards(FILE, [episode(float("nan"))])
 
 
 def test_a_broken_episode_keeps_the_score_it_had() -> None:
-    check_collected(FILE, [replace(episode(0.25), score=0.0, error="worker lost")], "abc")
+    check_rewards(FILE, [replace(episode(0.25), score=0.0, error="worker lost")])
 
 
 def test_endings_are_counted_task_by_task() -> None:

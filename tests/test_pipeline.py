@@ -161,12 +161,31 @@ def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     pipeline.behavior_cloning()
     with pytest.raises(DataError, match="no collected episodes; run `step-hrl collect`"):
         pipeline.offline_rl()
+    pipeline.collection_file(1).parent.mkdir(parents=True)
+    pipeline.collection_file(1).touch()
+    with pytest.raises(DataError, match="no collected episodes; run `step-hrl collect`"):
+        pipeline.offline_rl()
     pipeline.collect()
+    unrewarded(pipeline.demonstrations_file)
+    with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):
+        pipeline.offline_rl()
+    pipeline.demonstrations_file.unlink()
+    pipeline.demonstrations()
     file = folder / "behavior_cloning" / "policy" / "tokenizer.json"
     file.write_text(file.read_text() + " ")
     with pytest.raises(DataError, match=r"episodes.jsonl: episode pantry/.*: collected with tokenizer"):
         pipeline.offline_rl()
     assert not (folder / "offline_rl").exists()
+
+
+def unrewarded(file: Path) -> None:
+    """Take the rewards from the episodes of a file."""
+    told = read_episodes(file)
+    file.unlink()
+    with EpisodeWriter(file) as writer:
+        for episode in told:
+            cut = [replace(s, steps=tuple(replace(step, reward=0.0) for step in s.steps)) for s in episode.segments]
+            writer.write(replace(episode, segments=tuple(cut)))
 
 
 def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: Path) -> None:

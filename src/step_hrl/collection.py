@@ -25,22 +25,25 @@ def collection_jobs(tasks: Sequence[Task], config: CollectionConfig, seed: int, 
     return [Job(task, seed, first + repeat) for repeat in range(config.repeats) for task in tasks]
 
 
-def check_collected(file: Path, episodes: Iterable[Episode], tokenizer: str) -> None:
-    """Raise :class:`~step_hrl.errors.DataError` for an episode that would teach something wrong.
+def check_tokenizer(file: Path, episodes: Iterable[Episode], tokenizer: str) -> None:
+    """Raise :class:`~step_hrl.errors.DataError` for an episode played with another tokenizer.
 
-    That is one of another tokenizer, for its replies may be cut where this policy's never are, or one whose rewards do
-    not add up to its score.
+    Its replies may be cut where those of the policy to train never are.
     """
     for episode in episodes:
-        where = f"{file}: episode {episode.id}"
         played_with = episode.provenance.get(TOKENIZER)
         if played_with != tokenizer:
             got = f"collected with tokenizer {played_with}, the policy to train has {tokenizer}"
-            raise DataError(where, got, "collect with this policy")
+            raise DataError(f"{file}: episode {episode.id}", got, "collect with this policy")
+
+
+def check_rewards(file: Path, episodes: Iterable[Episode]) -> None:
+    """Raise :class:`~step_hrl.errors.DataError` for an episode whose rewards do not add up to its score."""
+    for episode in episodes:
         total = episode.total_reward
         if not math.isfinite(total) or (episode.error is None and abs(total - episode.score) > _TOLERANCE):
             got = f"rewards add up to {total:g}, but the score is {episode.score:g}"
-            raise DataError(where, got, "remove the file and collect again")
+            raise DataError(f"{file}: episode {episode.id}", got, "remove the file and make its episodes again")
 
 
 def endings_table(episodes: Sequence[Episode]) -> Table:

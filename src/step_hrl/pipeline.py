@@ -17,7 +17,7 @@ from rich.console import Console
 from step_hrl import stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.step_hrl import StepHrlAgent
-from step_hrl.collection import TOKENIZER, check_collected, collection_jobs, endings_table
+from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import GenerationConfig, Recipe, SelectionConfig, WorldConfig
 from step_hrl.demonstrations import demonstrate
 from step_hrl.engines.base import Engine
@@ -203,10 +203,11 @@ class Pipeline:
     def load_collected(self, number: int) -> list[Episode]:
         """The episodes of a round, checked. Raises DataError where stage 2 cannot use them."""
         file = self.collection_file(number)
-        if not file.is_file():
+        episodes = read_episodes(file) if file.is_file() else []
+        if not episodes:
             raise DataError(str(file), "no collected episodes", "run `step-hrl collect` with this recipe")
-        episodes = read_episodes(file)
-        check_collected(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
+        check_tokenizer(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
+        check_rewards(file, episodes)
         return episodes
 
     def offline_rl(self, number: int = 1) -> Path:
@@ -221,6 +222,7 @@ class Pipeline:
             )
         before, policy = self.round_policy(number - 1), self.round_policy(number)
         expert = [e for e in self.load_demonstrations() if e.error is None] if config.data_weights.expert else []
+        check_rewards(self.demonstrations_file, expert)
         rounds = range(1, number + 1) if config.data_weights.collected else ()
         collected = [episode for each in rounds for episode in self.load_collected(each)]
         inputs = {
