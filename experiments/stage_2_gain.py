@@ -1,9 +1,10 @@
 """Does stage 2 score better than stage 1? One recipe, several seeds, the difference and its interval.
 
-    .venv/bin/python experiments/stage_2_gain.py recipes/pantry-offline-rl.yaml unseen 0 1 2 3 4
+    .venv/bin/python experiments/stage_2_gain.py recipes/pantry-offline-rl.yaml seen,unseen 0 1 2 3 4
 
 Runs the recipe once a seed into `runs/<name>-seed<seed>` (what is there is not done again) and compares the mean
-scores of both stages on one split. The interval is Student's over the seeds' differences, 95%. Printed as JSON.
+scores of both stages on the splits. Intervals are Student's over the seeds' differences, 95%. How V(s) goes with the
+return that followed on held-out episodes stands beside them. Printed as JSON.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from step_hrl.config import load_recipe
 from step_hrl.pipeline import Pipeline
+from step_hrl.training.offline_rl import VALUES_FILE
 
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Two-sided 95% points by number of seeds."""
@@ -25,31 +28,56 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365
 def main() -> None:
     """Run, compare, print."""
     if len(sys.argv) - 3 not in STUDENT:
-        sys.exit("usage: stage_2_gain.py RECIPE SPLIT SEED SEED [SEED ...] (2 to 10 seeds)")
-    recipe, split, seeds = Path(sys.argv[1]), sys.argv[2], [int(word) for word in sys.argv[3:]]
-    scores = {seed: run(recipe, split, seed) for seed in seeds}
-    differences = [second - first for first, second in scores.values()]
-    mean = statistics.mean(differences)
-    half = STUDENT[len(seeds)] * statistics.stdev(differences) / len(seeds) ** 0.5
+        sys.exit("usage: stage_2_gain.py RECIPE SPLIT[,SPLIT] SEED SEED [SEED ...] (2 to 10 seeds)")
+    recipe, splits, seeds = Path(sys.argv[1]), sys.argv[2].split(","), [int(word) for word in sys.argv[3:]]
+    runs = {seed: run(recipe, seed) for seed in seeds}
     figures = {
         "recipe": str(recipe),
-        "split": split,
-        "scores": {seed: {"stage_1": first, "stage_2": second} for seed, (first, second) in scores.items()},
-        "mean_difference": round(mean, 2),
-        "interval": [round(mean - half, 2), round(mean + half, 2)],
+        "splits": {split: compared({seed: scores(runs[seed], split) for seed in seeds}) for split in splits},
+        "value_rank_correlation": {seed: values(runs[seed]) for seed in seeds},
     }
     print(json.dumps(figures, indent=1))
 
 
-def run(recipe: Path, split: str, seed: int) -> tuple[float, float]:
-    """Mean scores (0 to 100) of stage 1 and stage 2 with a seed."""
+def run(recipe: Path, seed: int) -> Pipeline:
+    """The recipe's stages with a seed."""
     name = load_recipe(recipe).name
-    loaded = load_recipe(recipe, [f"seed={seed}", f"output=runs/{name}-seed{seed}"])
-    pipeline = Pipeline(loaded, Console(stderr=True))
+    pipeline = Pipeline(load_recipe(recipe, [f"seed={seed}", f"output=runs/{name}-seed{seed}"]), Console(stderr=True))
     pipeline.run()
-    policies = (pipeline.cloned_policy, pipeline.round_policy(loaded.collection.rounds))
-    first, second = (round(100 * pipeline.evaluate(split, policy).overall.mean_score, 2) for policy in policies)
+    return pipeline
+
+
+def scores(pipeline: Pipeline, split: str) -> tuple[float, float]:
+    """Mean scores (0 to 100) of stage 1 and stage 2."""
+    first, second = (
+        round(100 * pipeline.evaluate(split, policy).overall.mean_score, 2)
+        for policy in (pipeline.cloned_policy, pipeline.policy_folder)
+    )
     return first, second
+
+
+def values(pipeline: Pipeline) -> dict[str, float]:
+    """Rank correlation of V(s) with the return that followed, by role."""
+    found: dict[str, float] = json.loads(pipeline.policy_folder.with_name(VALUES_FILE).read_text())
+    return {role: round(value, 3) for role, value in found.items()}
+
+
+def compared(by_seed: dict[int, tuple[float, float]]) -> dict[str, Any]:
+    """Both stages' means, and their mean difference with its interval."""
+    differences = [second - first for first, second in by_seed.values()]
+    mean = statistics.mean(differences)
+    half = STUDENT[len(differences)] * statistics.stdev(differences) / len(differences) ** 0.5
+    return {
+        "scores": {seed: {"stage_1": first, "stage_2": second} for seed, (first, second) in by_seed.items()},
+        "mean": {"stage_1": stage_mean(by_seed, 0), "stage_2": stage_mean(by_seed, 1)},
+        "mean_difference": round(mean, 2),
+        "interval": [round(mean - half, 2), round(mean + half, 2)],
+    }
+
+
+def stage_mean(by_seed: dict[int, tuple[float, float]], stage: int) -> float:
+    """Mean score over the seeds."""
+    return round(statistics.mean(pair[stage] for pair in by_seed.values()), 2)
 
 
 if __name__ == "__main__":

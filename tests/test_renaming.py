@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from step_hrl.config import Retellings
 from step_hrl.renaming import names, renamed
 from step_hrl.types import Role, Transition
 
 
 def told(role: Role, state: str, utterance: str) -> Transition:
     return Transition(role, state, utterance, 0.0, None, True, 1, "e", "t")
+
+
+def times(number: float) -> Retellings:
+    return Retellings(high=number, low=number, progress=number)
 
 
 LOOKS = ["kitchen: parrot egg, stove open", "kitchen: crocodile, stove open", "kitchen: wolf, stove open"]
@@ -24,7 +29,7 @@ def test_names_are_what_is_seen_but_not_everywhere() -> None:
 
 
 def test_a_name_is_replaced_wherever_it_stands() -> None:
-    for before, after in zip(LOW, renamed(LOW, 1.0, seed=0), strict=True):
+    for before, after in zip(LOW, renamed(LOW, times(1.0), seed=0), strict=True):
         assert after.utterance.startswith("take ")
         thing = after.utterance.removeprefix("take ").removesuffix("; True")
         assert f"Subtask: take the {thing}\n" in after.state
@@ -34,25 +39,37 @@ def test_a_name_is_replaced_wherever_it_stands() -> None:
 
 def test_the_high_level_is_given_names_that_mean_nothing() -> None:
     high = [replace(transition, role=Role.HIGH) for transition in LOW]
-    for transition in renamed(high, 1.0, seed=0):
+    assert len(renamed(high, times(1.0), seed=0)) == len(high)
+    for transition in renamed(high, times(1.0), seed=0):
         thing = transition.utterance.removeprefix("take ").removesuffix("; True")
         assert f"Look: kitchen: {thing}, stove open" in transition.state
         assert not set(thing.split()) & set(names(LOW))
 
 
+def test_what_the_high_level_chooses_by_its_meaning_keeps_its_name() -> None:
+    choosing = [replace(t, role=Role.HIGH, state="Task: find food\n" + t.state.split("\n", 1)[1]) for t in LOW]
+    assert renamed(choosing, times(1.0), seed=0) == []
+    assert len(renamed([replace(t, role=Role.LOW) for t in choosing], times(1.0), seed=0)) == len(LOW)
+
+
+def test_roles_are_told_again_as_often_as_each_asks_for() -> None:
+    both = [*LOW, *(replace(transition, role=Role.HIGH) for transition in LOW)]
+    assert [t.role for t in renamed(both, Retellings(high=2), seed=0)] == [Role.HIGH] * 6
+
+
 def test_what_copies_nothing_is_left_alone() -> None:
     waiting = [replace(transition, utterance="wait; False") for transition in LOW]
-    assert renamed(waiting, 1.0, seed=0) == []
+    assert renamed(waiting, times(1.0), seed=0) == []
 
 
 def test_as_many_times_as_asked_the_same_for_the_same_seed() -> None:
     many = LOW * 100
-    some = renamed(many, 0.5, seed=1)
+    some = renamed(many, times(0.5), seed=1)
     assert 100 < len(some) < 200
-    assert some == renamed(many, 0.5, seed=1)
-    assert renamed(many, 0.0, seed=1) == []
-    assert 700 < len(renamed(many, 2.5, seed=1)) < 800
-    assert len({t.utterance for t in renamed(LOW, 20.0, seed=1)}) > len(LOW)
+    assert some == renamed(many, times(0.5), seed=1)
+    assert renamed(many, times(0.0), seed=1) == []
+    assert 700 < len(renamed(many, times(2.5), seed=1)) < 800
+    assert len({t.utterance for t in renamed(LOW, times(20.0), seed=1)}) > len(LOW)
 
 
 POTS = [
@@ -69,7 +86,7 @@ POTS = [
 
 def test_numbers_that_tell_things_apart_become_other_numbers() -> None:
     assert [name for name in names(POTS) if name.isdigit()] == ["12", "5", "7", "9"]
-    for before, after in zip(POTS[1:], renamed(POTS, 1.0, seed=0), strict=True):
+    for before, after in zip(POTS[1:], renamed(POTS, times(1.0), seed=0), strict=True):
         old, new = (t.utterance.removesuffix("; True").split()[-1] for t in (before, after))
         assert old != new
         assert new.isdigit()
@@ -81,4 +98,4 @@ def test_numbers_that_tell_things_apart_become_other_numbers() -> None:
 
 def test_what_follows_carries_the_same_names() -> None:
     moving = [replace(transition, next_state=transition.state, terminated=False) for transition in LOW]
-    assert all(transition.next_state == transition.state for transition in renamed(moving, 1.0, seed=3))
+    assert all(transition.next_state == transition.state for transition in renamed(moving, times(1.0), seed=3))

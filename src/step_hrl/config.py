@@ -102,6 +102,14 @@ class RoleWeights(Section):
     progress: Annotated[float, Field(ge=0)] = 1.0
 
 
+class Retellings(Section):
+    """How many times more each of a role's decisions is shown with other names."""
+
+    high: Annotated[float, Field(ge=0)] = 0.0
+    low: Annotated[float, Field(ge=0)] = 0.0
+    progress: Annotated[float, Field(ge=0)] = 0.0
+
+
 class TrainingConfig(Section):
     """What every training stage needs."""
 
@@ -142,9 +150,9 @@ class BehaviorCloningConfig(TrainingConfig):
     prompt_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the prompts' own likelihood beside the utterances'. 0 is the paper's; a backbone from scratch, which
     has never read a text, learns from prompts to copy what stands in them."""
-    renamed: Annotated[float, Field(ge=0)] = 0.0
-    """How many times more each decision that copies a name is shown, each time with other names, so that a backbone
-    from scratch learns to copy names instead of knowing the few of the training tasks by heart."""
+    renamed: Retellings = Retellings()
+    """How many times more a decision that copies a name is shown, each time with other names, so that a backbone from
+    scratch learns to copy names instead of knowing the few of the training tasks by heart."""
     distinct: bool = False
     """Whether a decision that occurs many times (same role, prompt and utterance) counts once an epoch. Half of what
     short household tasks consist of is the same few corridors; False weighs them as the demonstrations do."""

@@ -1,9 +1,9 @@
 """Transitions told again with other names, so that a model must copy names instead of knowing them by heart. Pure.
 
 The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
-given names of other things. The high level chooses between names by what they mean: a table in the place of a dog would
-teach it that tables are alive, so it is given names that mean nothing. Numbers that tell alike things apart are names
-too, and become other numbers.
+given names of other things, or names that mean nothing. The high level chooses by what names mean: a table in the place
+of a dog would teach it that tables are alive. Only what it copies from the task or from what has been done is named
+anew, and by names that mean nothing. Numbers that tell alike things apart are names too, and become other numbers.
 """
 
 from __future__ import annotations
@@ -14,36 +14,43 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from step_hrl.config import Retellings
 from step_hrl.types import Role, Transition
 
 COMMON = 0.4
-"""A word that stands in the surroundings of a larger share of prompts is a state, not a name."""
+"""A word that stands in a larger share of the prompts is a state or an article, not a name."""
 
 MOST_ALIKE = 20
 """What numbers of alike things are drawn below."""
+
+INVENTED = 0.3
+"""How often the low level and the progress are given names that mean nothing."""
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _NUMBER = r"(?<=[a-z] )(?<!terminal )\d{1,2}"
 _NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_NUMBER})\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
+_LOOK = re.compile(r"^Look: .*$", re.MULTILINE)
 _PASSAGES = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
 
 
 def names(transitions: Sequence[Transition]) -> list[str]:
-    """The words and numbers that name things: seen in the surroundings of some prompts, but not of most. Sorted.
+    """The words and numbers that name things: seen in the surroundings, but not in most prompts. Sorted.
 
     What doors lead to is left out: there are few rooms, and the way from one to another has to be known by heart.
     """
-    seen: Counter[str] = Counter()
+    written: Counter[str] = Counter()
+    seen: set[str] = set()
     rooms: set[str] = set()
     for transition in transitions:
-        seen.update(set(_NAME.findall(" ".join(_SURROUNDINGS.findall(transition.state)))))
+        written.update(set(_NAME.findall(transition.state)))
+        seen.update(_NAME.findall(" ".join(_SURROUNDINGS.findall(transition.state))))
         rooms.update(_NAME.findall(" ".join(_PASSAGES.findall(transition.state))))
-    return sorted(word for word, count in seen.items() if word not in rooms and count < COMMON * len(transitions))
+    return sorted(word for word in seen - rooms if written[word] < COMMON * len(transitions))
 
 
-def renamed(transitions: Sequence[Transition], times: float, seed: int) -> list[Transition]:
-    """Each transition ``times`` more (2.5: two or three times), every time with names of its own.
+def renamed(transitions: Sequence[Transition], times: Retellings, seed: int) -> list[Transition]:
+    """Each transition as many times more as its role says (2.5: two or three), every time with names of its own.
 
     Within a transition a name is replaced everywhere. Only names that the utterance copies from its prompt are
     replaced; transitions that copy none are left out.
@@ -53,8 +60,9 @@ def renamed(transitions: Sequence[Transition], times: float, seed: int) -> list[
     generator = random.Random(seed)
     told: list[Transition] = []
     for transition in transitions:
-        copied = sorted(set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state)) & known)
-        for _ in range(_rounded(times, generator) if copied else 0):
+        source = _LOOK.sub("", transition.state) if transition.role is Role.HIGH else transition.state
+        copied = sorted(set(_NAME.findall(transition.utterance)) & set(_NAME.findall(source)) & known)
+        for _ in range(_rounded(getattr(times, transition.role.value), generator) if copied else 0):
             told.append(_with_names(transition, _others(transition, copied, words, generator)))
     return told
 
@@ -69,7 +77,7 @@ def _others(
 ) -> dict[str, str]:
     numbers = [str(number) for number in range(1, MOST_ALIKE) if not re.search(rf"\b{number}\b", transition.state)]
     digits = generator.sample(numbers, len(copied))
-    if transition.role is Role.HIGH:
+    if transition.role is Role.HIGH or generator.random() < INVENTED:
         others = [_invented(generator) for _ in copied]
     else:
         others = generator.sample(words, len(copied))
