@@ -46,10 +46,20 @@ def test_the_high_level_is_given_names_that_mean_nothing() -> None:
         assert not set(thing.split()) & set(names(LOW))
 
 
-def test_what_the_high_level_chooses_by_its_meaning_keeps_its_name() -> None:
-    choosing = [replace(t, role=Role.HIGH, state="Task: find food\n" + t.state.split("\n", 1)[1]) for t in LOW]
-    assert renamed(choosing, times(1.0), seed=0) == []
-    assert len(renamed([replace(t, role=Role.LOW) for t in choosing], times(1.0), seed=0)) == len(LOW)
+def test_the_progress_repeats_actions_word_by_word() -> None:
+    missed = [
+        told(
+            Role.PROGRESS,
+            f"Subtask: find food\nAction: grab ladder\nLook: {look}\nNew progress:",
+            "not understood: grab ladder",
+        )
+        for look in LOOKS
+    ]
+    for transition in renamed(missed, times(1.0), seed=0):
+        action = transition.utterance.removeprefix("not understood: ")
+        assert "grab" not in action
+        assert "ladder" not in action
+        assert f"Action: {action}\n" in transition.state
 
 
 def test_roles_are_told_again_as_often_as_each_asks_for() -> None:

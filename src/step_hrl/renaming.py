@@ -1,9 +1,9 @@
 """Transitions told again with other names, so that a model must copy names instead of knowing them by heart. Pure.
 
 The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
-given names of other things, or names that mean nothing. The high level chooses by what names mean: a table in the place
-of a dog would teach it that tables are alive. Only what it copies from the task or from what has been done is named
-anew, and by names that mean nothing. Numbers that tell alike things apart are names too, and become other numbers.
+given names of other things, or names that mean nothing. The high level chooses between names by what they mean: a table
+in the place of a dog would teach it that tables are alive, so it is only given names that mean nothing. Numbers that
+tell alike things apart are names too, and become other numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _NUMBER = r"(?<=[a-z] )(?<!terminal )\d{1,2}"
 _NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_NUMBER})\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
-_LOOK = re.compile(r"^Look: .*$", re.MULTILINE)
+_ACTION = re.compile(r"^Action: (.*)$", re.MULTILINE)
 _PASSAGES = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
 
 
@@ -60,8 +60,10 @@ def renamed(transitions: Sequence[Transition], times: Retellings, seed: int) -> 
     generator = random.Random(seed)
     told: list[Transition] = []
     for transition in transitions:
-        source = _LOOK.sub("", transition.state) if transition.role is Role.HIGH else transition.state
-        copied = sorted(set(_NAME.findall(transition.utterance)) & set(_NAME.findall(source)) & known)
+        # Of an action that came to nothing the progress repeats every word, whether it names anything or not.
+        repeated = _NAME.findall(" ".join(_ACTION.findall(transition.state)))
+        said = set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state))
+        copied = sorted(said & {*known, *repeated})
         for _ in range(_rounded(getattr(times, transition.role.value), generator) if copied else 0):
             told.append(_with_names(transition, _others(transition, copied, words, generator)))
     return told
