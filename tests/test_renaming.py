@@ -37,13 +37,34 @@ def test_a_name_is_replaced_wherever_it_stands() -> None:
         assert len(after.state.split()) == len(before.state.split())
 
 
-def test_the_high_level_is_given_names_that_mean_nothing() -> None:
-    high = [replace(transition, role=Role.HIGH) for transition in LOW]
-    assert len(renamed(high, times(1.0), seed=0)) == len(high)
-    for transition in renamed(high, times(1.0), seed=0):
-        thing = transition.utterance.removeprefix("take ").removesuffix("; True")
+HIGH = [replace(t, role=Role.HIGH, utterance=t.utterance.removesuffix("; True")) for t in LOW]
+
+
+def test_the_high_level_is_given_names_that_served_the_same_or_mean_nothing() -> None:
+    given: set[str] = set()
+    for transition in renamed(HIGH, times(30.0), seed=0):
+        thing = transition.utterance.removeprefix("take ")
+        given.add(thing)
+        assert f"Subtask: take the {thing}\n" in transition.state
         assert f"Look: kitchen: {thing}, stove open" in transition.state
-        assert not set(thing.split()) & set(names(LOW))
+    served = {"parrot egg", "crocodile", "wolf"}
+    assert served < given
+    assert not {word for thing in given - served for word in thing.split()} & set(names(LOW))
+
+
+def test_what_is_there_already_takes_the_others_name() -> None:
+    both = replace(HIGH[2], state=HIGH[2].state.replace("stove open", "crocodile on"))
+    swapped = [t for t in renamed([*LOW * 3, *HIGH[:2], both], times(30.0), seed=0) if t.utterance == "take crocodile"]
+    assert any("kitchen: crocodile, wolf on" in t.state for t in swapped)
+    assert not any("kitchen: crocodile, crocodile" in t.state for t in swapped)
+
+
+def test_other_tasks_lend_no_names() -> None:
+    apart = [replace(transition, task=str(place)) for place, transition in enumerate(HIGH)]
+    told_again = renamed(apart, times(30.0), seed=0)
+    assert told_again
+    for transition in told_again:
+        assert not set(transition.utterance.removeprefix("take ").split()) & set(names(LOW))
 
 
 def test_the_progress_repeats_actions_word_by_word() -> None:
@@ -63,8 +84,9 @@ def test_the_progress_repeats_actions_word_by_word() -> None:
 
 
 def test_roles_are_told_again_as_often_as_each_asks_for() -> None:
-    both = [*LOW, *(replace(transition, role=Role.HIGH) for transition in LOW)]
-    assert [t.role for t in renamed(both, Retellings(high=2), seed=0)] == [Role.HIGH] * 6
+    both = [*LOW, *HIGH]
+    assert {t.role for t in renamed(both, Retellings(high=20), seed=0)} == {Role.HIGH}
+    assert [t.role for t in renamed(both, Retellings(low=2), seed=0)] == [Role.LOW] * 6
 
 
 def test_what_copies_nothing_is_left_alone() -> None:

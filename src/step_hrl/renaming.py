@@ -2,8 +2,8 @@
 
 The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
 given names of other things, or names that mean nothing. The high level chooses between names by what they mean: a table
-in the place of a dog would teach it that tables are alive, so it is only given names that mean nothing. Numbers that
-tell alike things apart are names too, and become other numbers.
+in the place of a dog would teach it that tables are alive. It is given names that served the same task in the same way,
+or names that mean nothing. Numbers that tell alike things apart are names too, and become other numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from step_hrl.config import Retellings
@@ -24,11 +24,12 @@ MOST_ALIKE = 20
 """What numbers of alike things are drawn below."""
 
 INVENTED = 0.3
-"""How often the low level and the progress are given names that mean nothing."""
+"""How often names that mean nothing are given."""
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-_NUMBER = r"(?<=[a-z] )(?<!terminal )\d{1,2}"
-_NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_NUMBER})\b")
+_ALIKE = r"(?<=[a-z] )(?<!terminal )"
+"""What stands before a number that tells alike things apart."""
+_NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_ALIKE}\d{{1,2}})\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.*)$", re.MULTILINE)
 _PASSAGES = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
@@ -57,29 +58,83 @@ def renamed(transitions: Sequence[Transition], times: Retellings, seed: int) -> 
     """
     known = set(names(transitions))
     words = sorted(word for word in known if not word.isdigit())
+    siblings = _siblings(transitions, known)
     generator = random.Random(seed)
     told: list[Transition] = []
     for transition in transitions:
-        # Of an action that came to nothing the progress repeats every word, whether it names anything or not.
-        repeated = _NAME.findall(" ".join(_ACTION.findall(transition.state)))
-        said = set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state))
-        copied = sorted(said & {*known, *repeated})
-        for _ in range(_rounded(getattr(times, transition.role.value), generator) if copied else 0):
-            told.append(_with_names(transition, _others(transition, copied, words, generator)))
+        wanted = getattr(times, transition.role.value)
+        for _ in range(int(wanted + generator.random())):  # that many on average
+            if transition.role is Role.HIGH:
+                other = _other_choices(transition, known, siblings, generator)
+            else:
+                other = _other_words(transition, known, words, generator)
+            if other:
+                told.append(_with_names(transition, other))
     return told
 
 
-def _rounded(number: float, generator: random.Random) -> int:
-    """A whole number that is this one on average."""
-    return int(number + generator.random())
+_Siblings = dict[tuple[str, str, int], list[str]]
+"""By task, what was said but for its names, and which of them: the names that were said."""
 
 
-def _others(
-    transition: Transition, copied: Sequence[str], words: Sequence[str], generator: random.Random
+def _phrases(transition: Transition, known: Collection[str]) -> list[str]:
+    """The names in what was said, of one or several words, as they stand in the prompt: ``blue jay egg``."""
+    phrases: list[str] = []
+    run: list[str] = []
+    for word in [*transition.utterance.split(" "), ""]:
+        if word in known:
+            run.append(word)
+        elif run:
+            phrases.append(" ".join(run))
+            run = []
+    return [phrase for phrase in dict.fromkeys(phrases) if re.search(rf"\b{phrase}\b", transition.state)]
+
+
+def _pattern(transition: Transition, phrases: Sequence[str]) -> str:
+    """What was said, but for its names."""
+    return _replaced(transition.utterance, dict.fromkeys(phrases, "{}"))
+
+
+def _siblings(transitions: Sequence[Transition], known: Collection[str]) -> _Siblings:
+    found: dict[tuple[str, str, int], set[str]] = {}
+    for transition in transitions:
+        if transition.role is Role.HIGH:
+            phrases = _phrases(transition, known)
+            pattern = _pattern(transition, phrases)
+            for place, phrase in enumerate(phrases):
+                found.setdefault((transition.task, pattern, place), set()).add(phrase)
+    return {key: sorted(phrases) for key, phrases in found.items()}
+
+
+def _other_choices(
+    transition: Transition, known: Collection[str], siblings: _Siblings, generator: random.Random
 ) -> dict[str, str]:
+    """Names that were said of the same task in the same place, or names that mean nothing."""
+    phrases = _phrases(transition, known)
+    pattern = _pattern(transition, phrases)
+    invented = generator.random() < INVENTED
+    other: dict[str, str] = {}
+    for place, phrase in enumerate(phrases):
+        chosen = generator.choice(siblings[transition.task, pattern, place])
+        if invented:
+            chosen = " ".join(word if word.isdigit() else _invented(generator) for word in phrase.split(" "))
+        if chosen not in (*other, *other.values(), *phrases):
+            # What is there under that name already takes the other's.
+            other |= {phrase: chosen, chosen: phrase}
+    return other
+
+
+def _other_words(
+    transition: Transition, known: Collection[str], words: Sequence[str], generator: random.Random
+) -> dict[str, str]:
+    """Any names for the words that were copied."""
+    # Of an action that came to nothing the progress repeats every word, whether it names anything or not.
+    repeated = _NAME.findall(" ".join(_ACTION.findall(transition.state)))
+    said = set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state))
+    copied = sorted(said & {*known, *repeated})
     numbers = [str(number) for number in range(1, MOST_ALIKE) if not re.search(rf"\b{number}\b", transition.state)]
     digits = generator.sample(numbers, len(copied))
-    if transition.role is Role.HIGH or generator.random() < INVENTED:
+    if generator.random() < INVENTED:
         others = [_invented(generator) for _ in copied]
     else:
         others = generator.sample(words, len(copied))
@@ -93,10 +148,23 @@ def _invented(generator: random.Random) -> str:
 
 
 def _with_names(transition: Transition, other: Mapping[str, str]) -> Transition:
-    def retell(text: str) -> str:
-        return _NAME.sub(lambda name: other.get(name[0], name[0]), text)
-
-    following = None if transition.next_state is None else retell(transition.next_state)
+    following = None if transition.next_state is None else _replaced(transition.next_state, other)
     return replace(
-        transition, state=retell(transition.state), utterance=retell(transition.utterance), next_state=following
+        transition,
+        state=_replaced(transition.state, other),
+        utterance=_replaced(transition.utterance, other),
+        next_state=following,
     )
+
+
+def _replaced(text: str, other: Mapping[str, str]) -> str:
+    """Replace names, all at once: each may become another's old name.
+
+    >>> _replaced("pot 5 [red ant], ant, 5C", {"red ant": "bee", "ant": "red ant", "5": "7"})
+    'pot 7 [bee], red ant, 5C'
+    """
+    if not other:
+        return text
+    longest_first = sorted(other, key=len, reverse=True)
+    name = "|".join(rf"{_ALIKE}{key}" if key.isdigit() else key for key in longest_first)
+    return re.sub(rf"\b(?:{name})\b", lambda found: other[found[0]], text)
