@@ -54,7 +54,7 @@ def test_the_high_level_is_given_names_that_served_the_same_or_mean_nothing() ->
 
 def test_what_is_there_already_takes_the_others_name() -> None:
     both = replace(HIGH[2], state=HIGH[2].state.replace("stove open", "crocodile on"))
-    swapped = [t for t in renamed([*LOW * 3, *HIGH[:2], both], times(30.0), seed=0) if t.utterance == "take crocodile"]
+    swapped = [t for t in renamed([*LOW * 9, *HIGH[:2], both], times(30.0), seed=0) if t.utterance == "take crocodile"]
     assert any("kitchen: crocodile, wolf on" in t.state for t in swapped)
     assert not any("kitchen: crocodile, crocodile" in t.state for t in swapped)
 
