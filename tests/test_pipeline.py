@@ -44,7 +44,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 
 def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
-    said = said_by_running("evaluation.untrained=true")
+    said = said_by_running("evaluation.untrained_per_task=1")
     for name in ("demonstrations/episodes.jsonl", "demonstrations/audit.json", "behavior_cloning/policy/config.json"):
         assert (folder / name).is_file(), name
     for label in ("untrained", "behavior_cloning"):
@@ -56,7 +56,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
     assert "seen, behaviour cloning" in said
 
     first = snapshot(folder)
-    again = said_by_running("evaluation.untrained=true")
+    again = said_by_running("evaluation.untrained_per_task=1")
     unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
     assert "policy is already there" in again

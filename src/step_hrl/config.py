@@ -270,8 +270,8 @@ class EvaluationConfig(Section):
     """Variations of each task, spread evenly; None takes all the split has."""
     concurrent: PositiveInt = 32
     """Episodes in flight at once."""
-    untrained: bool = False
-    """Whether the untrained policy is scored too, for comparison."""
+    untrained_per_task: Annotated[int, Field(ge=0)] = 0
+    """Variations of each task on which the untrained policy is scored too, for comparison."""
     failed_as_zero: bool = False
     """Whether an episode that broke counts as 0, as in the public code, or with the score it had reached."""
 

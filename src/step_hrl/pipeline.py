@@ -87,18 +87,19 @@ class Pipeline:
         """All stages, then one table of what was reached."""
         self.demonstrations()
         self.behavior_cloning()
-        policies: dict[str, Path | None] = {"untrained": None} if self.recipe.evaluation.untrained else {}
-        policies["behaviour cloning"] = self.cloned_policy
+        policies = {"behaviour cloning": self.cloned_policy}
         if self.recipe.offline_rl is not None:
             for number in range(1, self.recipe.collection.rounds + 1):
                 self.collect(number)
                 self.offline_rl(number)
             policies["offline RL"] = self.round_policy(self.recipe.collection.rounds)
-        summaries = {
-            f"{split}, {label}": self.evaluate(split, policy)
-            for split in self.recipe.evaluation.splits
-            for label, policy in policies.items()
-        }
+        few = self.recipe.evaluation.untrained_per_task
+        summaries: dict[str, Summary] = {}
+        for split in self.recipe.evaluation.splits:
+            if few:
+                summaries[f"{split}, untrained"] = self.evaluate(split, None, per_task=few)
+            for label, policy in policies.items():
+                summaries[f"{split}, {label}"] = self.evaluate(split, policy)
         self._console.print(table(summaries))
         self._console.print(f"Everything is in {self.recipe.folder}", markup=False)
 

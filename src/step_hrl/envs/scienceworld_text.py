@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import groupby
 
 _UNSEEN = ("agent", "air", "")
@@ -36,6 +37,7 @@ _CONTENTS = re.compile(
 """The last contents that hold no further contents: such are always innermost."""
 
 
+@lru_cache(maxsize=16384)
 def compact_item(entry: str) -> str:
     """One entry of a room or an inventory, with states as words and contents in square brackets.
 
