@@ -16,7 +16,7 @@ from tests.test_cli import PANTRY
 
 STAGE_2 = """\
 collection: {per_task: 2}
-offline_rl: {epochs: 30, learning_rate: 0.01, critic_warmup: 2, checkpoint_every: 2, tokens_per_batch: 1024}
+offline_rl: {epochs: 2, learning_rate: 0.01, critic_warmup: 2, checkpoint_every: 4, tokens_per_batch: 1024}
 """
 RUN = "import sys; from step_hrl.cli import main; sys.argv[0] = 'step-hrl'; main()"
 

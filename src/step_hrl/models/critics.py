@@ -88,7 +88,8 @@ class Critics(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write critics and targets as ``critics.safetensors``."""
-        notes = {"width": str(self.width), "twin": json.dumps(self.twin), "roles": json.dumps([*map(str, ROLES)])}
+        # One entry: several are written in an order of chance, and equal critics shall make equal files.
+        notes = {"critics": json.dumps({"width": self.width, "twin": self.twin, "roles": [*map(str, ROLES)]})}
         _safetensors.save_file(
             {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / CRITICS_FILE, notes
         )
