@@ -57,11 +57,8 @@ def main() -> None:
     torch.set_num_threads(1)
     engine = TransformersEngine(backbone.load(BackboneConfig(source=sys.argv[1])), GenerationConfig())
     world = ScienceWorld()
-    tasks = [
-        task
-        for name in zip(*(world.tasks("train", [name], VARIATIONS) for name in TASKS), strict=True)
-        for task in name
-    ]
+    by_name = [world.tasks("train", [name], VARIATIONS) for name in TASKS]
+    tasks = [task for one_of_each in zip(*by_name, strict=True) for task in one_of_each]
     together, alone = Totals(), Totals()
     with WorkerPool(world, workers=2, simulators_per_worker=INTERLEAVED // 2, action_limit=30) as pool:
         play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs

@@ -133,8 +133,10 @@ def _other_words(
     said = set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state))
     copied = sorted(said & {*known, *repeated})
     numbers = [str(number) for number in range(1, MOST_ALIKE) if not re.search(rf"\b{number}\b", transition.state)]
+    # Where small ones run out, large ones do.
+    numbers += [str(number) for number in range(1000, 1000 + len(copied) - len(numbers))]
     digits = generator.sample(numbers, len(copied))
-    if generator.random() < INVENTED:
+    if generator.random() < INVENTED or len(words) < len(copied):
         others = [_invented(generator) for _ in copied]
     else:
         others = generator.sample(words, len(copied))

@@ -28,15 +28,16 @@ class _Remembering:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._known: dict[tuple[Role, str], Utterance] = {}
-        self._brought: list[tuple[Role, str]] = []
+        self._being_answered: dict[int, tuple[Role, str]] = {}
         self._waiting: dict[tuple[Role, str], list[int]] = {}
         self._asked = 0
+        self._brought = 0
 
     def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> list[Ask]:
         """Pass answers on to all who wait for them; bring what is not known yet."""
         answered: list[tuple[int, Utterance]] = []
         for number, utterance in finished:
-            answered += self._learnt(self._brought[number], utterance)
+            answered += self._learnt(self._being_answered.pop(number), utterance)
         new: list[Ask] = []
         while True:
             asks, known = self._exchange(answered), list[tuple[int, Utterance]]()
@@ -48,7 +49,8 @@ class _Remembering:
                     self._waiting[key].append(number)
                 else:
                     self._waiting[key] = [number]
-                    self._brought.append(key)
+                    self._being_answered[self._brought] = key
+                    self._brought += 1
                     new.append(ask)
             self._asked += len(asks)
             if not known:
