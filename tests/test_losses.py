@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import doctest
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from step_hrl import losses
 from step_hrl.losses import (
     advantage_weight,
     expectile_regression,
@@ -103,7 +100,3 @@ def test_targets_and_weights_pass_no_gradient() -> None:
 def test_shapes_that_would_broadcast_are_refused_under_test() -> None:
     with pytest.raises(TypeCheckError):
         utterance_log_likelihood(torch.zeros(3, 4), torch.ones(1, 4, dtype=torch.bool))
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(losses).failed == 0

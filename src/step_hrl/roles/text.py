@@ -37,7 +37,7 @@ def one_line(text: str) -> str:
 def clip(text: str, characters: int) -> str:
     """Fold to one line and shorten to a bound, at an item's or a word's end where there is one.
 
-    >>> clip("a table, a chair, a lamp", 18)
+    >>> clip("a table, a chair, a lamp", 19)
     'a table, a chair…'
     """
     line = one_line(text)

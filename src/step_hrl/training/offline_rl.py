@@ -237,6 +237,7 @@ def value_correlations(objective: OfflineRL, chains: Sequence[Chain]) -> dict[st
 def returns(links: Sequence[TransitionTokens]) -> list[float]:
     """The discounted return from each transition on.
 
+    >>> from step_hrl.types import Role
     >>> [round(value, 3) for value in returns([TransitionTokens(Role.LOW, (), (), 0.0, 0.5), ] * 2
     ...     + [TransitionTokens(Role.LOW, (), (), 1.0)])]
     [0.25, 0.5, 1.0]
