@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024) in the precision a device is fast in.
 
 ``torch.optim.Muon`` orthogonalises in bfloat16 wherever it runs. A CPU without instructions for it multiplies bfloat16
-some thirty times slower than float32: there an update took longer than twenty batches of a small model.
+many times slower than float32: there a step took longer than ten batches of a small model.
 """
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
