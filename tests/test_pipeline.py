@@ -233,6 +233,7 @@ def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
     assert (method.offline_rl.selection.split, reference.offline_rl.selection.split) == ("dev", "test")
     assert (method.collection.temperature, reference.collection.temperature) == (1.0, 0.0)
     assert (method.agent.unreadable_action, reference.agent.unreadable_action) == (None, "None")
+    assert (method.agent.refused_claims_count, reference.agent.refused_claims_count) == (False, True)
     assert (method.evaluation.failed_as_zero, reference.evaluation.failed_as_zero) == (False, True)
     mixed = load_recipe_text("preset: reference\noffline_rl: {expectile: 0.9}")
     assert mixed.offline_rl is not None

@@ -26,10 +26,12 @@ def pool() -> Iterator[WorkerPool]:
         yield workers
 
 
-def play(pool: WorkerPool, answer: Callable[[Ask], str], count: int = 1) -> tuple[list[Episode], ScriptedEngine]:
+def play(
+    pool: WorkerPool, answer: Callable[[Ask], str], count: int = 1, agent: StepHrlAgent | None = None
+) -> tuple[list[Episode], ScriptedEngine]:
     engine, episodes = ScriptedEngine(answer), list[Episode]()
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=count)]
-    rollout(jobs, StepHrlAgent(), engine, pool, concurrent=8, on_episode=episodes.append)
+    rollout(jobs, agent or StepHrlAgent(), engine, pool, concurrent=8, on_episode=episodes.append)
     return episodes, engine
 
 
@@ -79,6 +81,23 @@ def test_unreadable_actions_never_reach_the_world_and_come_to_an_end(pool: Worke
     assert episode.steps[-1].truncated
     assert episode.score == 0.0
     assert episode.segments[-1].ended_by == "limit"
+
+
+def test_a_subtask_does_not_end_with_an_action_that_was_not_understood(pool: WorkerPool) -> None:
+    def boast(ask: Ask) -> str:
+        return "jump; True" if ask.role is Role.LOW else count_well(ask)
+
+    [patient], _ = play(pool, boast)
+    assert [(s.duration, s.ended_by) for s in patient.segments] == [(LIMIT, "limit")]
+    assert all(step.subtask_done for step in patient.steps)
+    low = [t for t in transitions(patient) if t.role is Role.LOW]
+    assert [(t.utterance, t.reward, t.terminated) for t in low] == [("jump; True", -1.0, False)] * LIMIT
+    assert [t.next_state for t in low[:-1]] == [t.state for t in low[1:]]
+
+    [credulous], _ = play(pool, boast, agent=StepHrlAgent(refused_claims_count=True))
+    assert [(s.duration, s.ended_by) for s in credulous.segments] == [(1, "policy")] * LIMIT
+    low = [t for t in transitions(credulous) if t.role is Role.LOW]
+    assert [(t.reward, t.terminated) for t in low] == [(-1.0, True)] * LIMIT
 
 
 def test_an_unreadable_subtask_ends_the_episode(pool: WorkerPool) -> None:

@@ -240,6 +240,9 @@ class AgentConfig(Section):
 
     unreadable_action: str | None = None
     """What is done where the low level's reply cannot be read; None does nothing. The public code does ``None``."""
+    refused_claims_count: bool = False
+    """Whether a subtask ends when the low level says so with an action the world did not understand, as it does in the
+    public code. Otherwise nothing was done, and the subtask goes on."""
 
 
 class MaxNewTokens(Section):
@@ -290,7 +293,7 @@ _PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
             "subtask_reward": "claimed",
             "selection": {"split": "test"},
         },
-        "agent": {"unreadable_action": "None"},
+        "agent": {"unreadable_action": "None", "refused_claims_count": True},
         "evaluation": {"failed_as_zero": True},
     },
 }

@@ -318,7 +318,7 @@ class Pipeline:
 
     @property
     def _agent(self) -> StepHrlAgent:
-        return StepHrlAgent(self.recipe.agent.unreadable_action)
+        return StepHrlAgent(**self.recipe.agent.model_dump())
 
     def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
         from step_hrl.engines.transformers import TransformersEngine

@@ -111,8 +111,8 @@ def _interrupted(segment: Segment) -> Segment:
 
 def _low(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
     """s = (g_k, p_t, o_t), u = the action and its flag; the subtask's end is terminal."""
-    for step, reward in zip(segment.steps, rewards, strict=True):
-        over = _subtask_over(step)
+    for (step, after), reward in zip(_with_following(segment.steps), rewards, strict=True):
+        over = _subtask_over(segment, step, after)
         following = low_level.State(segment.subtask, _progress_after(step), step.next_observation)
         decision = low_level.Decision(step.action, step.subtask_done)
         yield _transition(
@@ -133,7 +133,7 @@ def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> I
         if step.next_local_progress is None:
             continue  # the last step of an episode has no progress update
         unreadable = step.progress_unreadable
-        over = _subtask_over(step)
+        over = _subtask_over(segment, step, following)
         if following is None and not over:
             continue  # the episode broke here: what its update led to is not known
         yield _transition(
@@ -166,8 +166,9 @@ def _progress_after(step: Step) -> str:
     return step.local_progress if step.next_local_progress is None else step.next_local_progress
 
 
-def _subtask_over(step: Step) -> bool:
-    return step.subtask_done or step.terminated
+def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
+    """Whether the subtask ended with a step. That its low level said so is not enough: see ``AgentConfig``."""
+    return step.terminated or (following is None and segment.ended_by == "policy")
 
 
 def _low_rewards(segment: Segment, judge: Judge) -> list[float]:

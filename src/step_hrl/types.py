@@ -154,6 +154,7 @@ class Step:
     """One low-level decision and what came of it (o_t, p_t, a_t, flag, r_t, o_(t+1), p_(t+1)).
 
     ``next_local_progress`` is None after the last step of an episode: no progress update follows it.
+    ``subtask_done`` is what the low level said; whether the subtask did end is told by its :class:`Segment`.
     ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
     ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
     ``understood`` is False for an unreadable reply and for an action the world did not understand.

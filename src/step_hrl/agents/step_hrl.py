@@ -11,11 +11,16 @@ from step_hrl.types import NOTHING, Act, Ask, EndedBy, Observation, Outcome, Rol
 
 
 class StepHrlAgent:
-    """Names a subtask, acts until the low level says it is done, and carries only the final progress on."""
+    """Names a subtask, acts until the low level says it is done, and carries only the final progress on.
 
-    def __init__(self, unreadable_action: str | None = None) -> None:
-        """Act with what is done for a low-level reply that cannot be read; None does nothing, which counts."""
+    A subtask does not end with an action the world did not understand, whatever the low level says of it: nothing
+    was done. See ``AgentConfig`` for both arguments.
+    """
+
+    def __init__(self, *, unreadable_action: str | None = None, refused_claims_count: bool = False) -> None:
+        """Act as the arguments say where the low level's reply is of no use."""
         self._unreadable_action = unreadable_action
+        self._refused_claims_count = refused_claims_count
 
     @property
     def name(self) -> str:
@@ -42,7 +47,8 @@ class StepHrlAgent:
             while not (subtask_done or over):
                 step = yield from self._step(subtask, progress, observation)
                 log.step(step)
-                subtask_done, over = step.subtask_done, step.terminated or step.truncated
+                subtask_done = step.subtask_done and (step.understood or self._refused_claims_count)
+                over = step.terminated or step.truncated
                 progress = step.local_progress if step.next_local_progress is None else step.next_local_progress
                 observation = step.next_observation
                 ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
