@@ -86,7 +86,7 @@ def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
 
 def test_what_is_taken_was_in_sight_before(demonstrations: list[Demonstration]) -> None:
     takes = [step for _, step in steps_of(demonstrations) if step.action.startswith("take ")]
-    assert len(takes) == 1200
+    assert len(takes) == 1600
     assert all(step.action.removeprefix("take ").title() in (step.observation.look or "") for step in takes)
 
 

@@ -21,7 +21,7 @@ NOTHING_HAPPENS = "Nothing happens."
 
 @dataclass(frozen=True)
 class PantryWorld:
-    """Four tasks of 240 variations each: splits ``train`` (200), ``seen`` (20) and ``unseen`` (20)."""
+    """Four tasks of 320 variations each: splits ``train`` (200), ``seen`` (20) and ``unseen`` (100)."""
 
     name: str = "pantry"
 
@@ -75,7 +75,7 @@ class PantryEnv:
         """Start a task afresh. Raises WorldError for an unknown task or variation; the seed changes nothing."""
         _check_name(task.name)
         if not any(task.variation in variations for variations in VARIATIONS.values()):
-            raise WorldError("pantry", f"no variation {task.variation} of {task.name}", "take one of 0-239")
+            raise WorldError("pantry", f"no variation {task.variation} of {task.name}", "take one of 0-319")
         played = game(task.name, task.variation)
         self._home = Home(played.house, played.start)
         self._task, self._goal, self._score = task.name, played.goal, 0.0

@@ -1,7 +1,7 @@
 """The houses of ``pantry``, drawn from seeded generators: which rooms, doors, furniture and objects, and what to do.
 
 Variations 0-199 of a task are ``train``, each in a house of its own; 200-219 are ``seen``, new goals in houses of
-``train``; 220-239 are ``unseen``, in houses that no other split has.
+``train``; 220-319 are ``unseen``, in houses that no other split has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
 VARIATIONS: Mapping[str, range] = {
     "train": range(0, 200),
     "seen": range(200, 220),
-    "unseen": range(220, 240),
+    "unseen": range(220, 320),
 }
 """Variations of every task, by split."""
 
