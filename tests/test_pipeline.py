@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -155,17 +156,30 @@ def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(fol
     assert len({segments[0].subtask or str(segments[0].unreadable) for segments in alone.values()}) > 1
 
 
+def test_in_which_order_episodes_ended_changes_nothing(folder: Path) -> None:
+    pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
+    pipeline.demonstrations()
+    pipeline.behavior_cloning()
+    pipeline.collect()
+    first = [episode.id for episode in pipeline.load_collected(1)]
+    file = pipeline.collection_file(1)
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    assert [episode.id for episode in pipeline.load_collected(1)] == first
+
+
 def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
     pipeline.demonstrations()
     pipeline.behavior_cloning()
-    with pytest.raises(DataError, match="no collected episodes; run `step-hrl collect`"):
+    with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
         pipeline.offline_rl()
     pipeline.collection_file(1).parent.mkdir(parents=True)
     pipeline.collection_file(1).touch()
-    with pytest.raises(DataError, match="no collected episodes; run `step-hrl collect`"):
+    with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
         pipeline.offline_rl()
     pipeline.collect()
+    with pytest.raises(DataError, match="4 of 6 collected episodes; run `step-hrl collect`"):
+        Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO())).offline_rl()
     unrewarded(pipeline.demonstrations_file)
     with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):
         pipeline.offline_rl()
@@ -204,15 +218,16 @@ def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: 
 def boast(pipeline: Pipeline) -> None:
     """Put in the place of a round's episodes demonstrations whose every claim the world denies."""
     file = pipeline.collection_file(1)
-    facts = read_episodes(file)[0].provenance
+    played = read_episodes(file)
     file.unlink()
     with EpisodeWriter(file) as writer:
-        for episode in pipeline.load_demonstrations():
+        for replaced, episode in zip(played, cycle(pipeline.load_demonstrations()), strict=False):
             segments: list[Segment] = []
             for segment in episode.segments:
                 denied = tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
                 segments.append(replace(segment, steps=denied))
-            writer.write(replace(episode, id=f"{episode.id}.boast", segments=tuple(segments), provenance=facts))
+            boasts = replace(episode, id=replaced.id, segments=tuple(segments), provenance=replaced.provenance)
+            writer.write(boasts)
 
 
 def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:

@@ -192,21 +192,27 @@ class Pipeline:
             "sampling": {"temperature": config.temperature, "top_p": config.top_p},
             "generation": self.recipe.generation.model_dump(mode="json"),
         }
-        jobs = collection_jobs(self._tasks(config.split, config.per_task), config, self.recipe.seed, number)
         file = self.collection_file(number)
         stamps.enter_stage(file.parent, inputs, self._console)
         generation = self.recipe.generation.model_copy(update=inputs["sampling"])
         facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
-        collected = self._play(jobs, policy, f"collecting, round {number}", file, facts, generation)
+        collected = self._play(
+            self._collection_jobs(number), policy, f"collecting, round {number}", file, facts, generation
+        )
         self._console.print(endings_table(collected))
         return collected
 
     def load_collected(self, number: int) -> list[Episode]:
-        """The episodes of a round, checked. Raises DataError where stage 2 cannot use them."""
-        file = self.collection_file(number)
-        episodes = read_episodes(file) if file.is_file() else []
-        if not episodes:
-            raise DataError(str(file), "no collected episodes", "run `step-hrl collect` with this recipe")
+        """The recipe's episodes of a round, in the order of its tasks, whichever ended first.
+
+        Raises DataError where some are missing, or stage 2 cannot use them.
+        """
+        file, jobs = self.collection_file(number), self._collection_jobs(number)
+        found = {episode.id: episode for episode in (read_episodes(file) if file.is_file() else ())}
+        episodes = [found[job.id] for job in jobs if job.id in found]
+        if len(episodes) < len(jobs):
+            got = f"{len(episodes) or 'none'} of {len(jobs)} collected episodes"
+            raise DataError(str(file), got, "run `step-hrl collect` with this recipe")
         check_tokenizer(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
         check_rewards(file, episodes)
         return episodes
@@ -428,6 +434,10 @@ class Pipeline:
 
     def _tasks(self, split: str, per_task: int | None) -> list[Task]:
         return self.world.tasks(split, self.recipe.world.tasks, per_task)
+
+    def _collection_jobs(self, number: int) -> list[Job]:
+        config = self.recipe.collection
+        return collection_jobs(self._tasks(config.split, config.per_task), config, self.recipe.seed, number)
 
     def _demonstration_jobs(self) -> list[Job]:
         """What the expert must show, task by task; see ``demonstrations.per_task``."""
