@@ -242,7 +242,7 @@ class AgentConfig(Section):
     """What is done where the low level's reply cannot be read; None does nothing. The public code does ``None``."""
     refused_claims_count: bool = False
     """Whether a subtask ends when the low level says so with an action the world did not understand, as it does in the
-    public code. Otherwise nothing was done, and the subtask goes on."""
+    paper. Here nothing was done then, and the subtask goes on."""
 
 
 class MaxNewTokens(Section):
