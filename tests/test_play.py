@@ -73,14 +73,16 @@ def test_subtasks_form_a_spine_with_their_steps_below_them() -> None:
 
 def test_unreadable_replies_and_failures_are_shown() -> None:
     step = a_step("", "It could not be read.", "p", understood=False, unreadable="go; maybe", progress_unreadable="")
-    segments = (a_segment("find", step), a_segment("", unreadable=" \n "))
+    claim = a_step("take cup", "Nothing happens.", "p", understood=False, subtask_done=True)
+    segments = (a_segment("find", claim, step), a_segment("", unreadable=" \n "))
     text = shown(Episode("e", TASK, segments, 0.25, False, error="worker 1: died"))
+    assert "take cup  not understood  subtask said to be done" in text
     assert "reply not readable: 'go; maybe'" in text
     assert "progress reply not readable: ''" in text
     assert "(no readable subtask)" in text
     assert "subtask reply not readable: ' \\n '" in text
     assert "failed: worker 1: died" in text
-    assert "score 25.0 of 100, no success, 1 actions" in text
+    assert "score 25.0 of 100, no success, 2 actions" in text
 
 
 @pytest.mark.parametrize("nasty", ["\x1b[2Jgone", "a\rb", "[/nope] [bold", "\x9b31m", "\ud800"])

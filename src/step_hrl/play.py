@@ -122,7 +122,8 @@ class LiveView:
         if step.reward:
             parts.append(self._text(f"{100 * step.reward:+.1f}", "good" if step.reward > 0 else "bad"))
         if step.subtask_done:
-            parts.append(self._text("subtask done", "good"))
+            refused = self._text("subtask said to be done", "dim")
+            parts.append(self._text("subtask done", "good") if step.understood else refused)
         return Text("  ").join(parts)
 
     def _show_status(self) -> None:
