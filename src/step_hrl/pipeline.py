@@ -141,16 +141,14 @@ class Pipeline:
 
     def load_demonstrations(self) -> list[Episode]:
         """The recipe's demonstrations in the order of its tasks. Raises DataError where some are missing."""
-        found = {episode.id: episode for episode in read_episodes(self.demonstrations_file)}
-        ids = [job.id for job in self._wanted]
-        missing = [name for name in ids if name not in found]
+        found, missing = _wanted_of(read_episodes(self.demonstrations_file), self._wanted)
         if missing:
             raise DataError(
                 str(self.demonstrations_file),
-                f"{len(missing)} of {len(ids)} demonstrations are missing, such as {missing[0]}",
+                f"{len(missing)} of {len(self._wanted)} demonstrations are missing, such as {missing[0]}",
                 "run `step-hrl demos` with this recipe",
             )
-        return [found[name] for name in ids]
+        return found
 
     def behavior_cloning(self) -> Path:
         """Stage 1 on the demonstrations that succeeded; returns the policy's folder."""
@@ -208,9 +206,8 @@ class Pipeline:
         Raises DataError where some are missing, or stage 2 cannot use them.
         """
         file, jobs = self.collection_file(number), self._collection_jobs(number)
-        found = {episode.id: episode for episode in (read_episodes(file) if file.is_file() else ())}
-        episodes = [found[job.id] for job in jobs if job.id in found]
-        if len(episodes) < len(jobs):
+        episodes, missing = _wanted_of(read_episodes(file) if file.is_file() else [], jobs)
+        if missing:
             got = f"{len(episodes) or 'none'} of {len(jobs)} collected episodes"
             raise DataError(str(file), got, "run `step-hrl collect` with this recipe")
         check_tokenizer(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
@@ -465,6 +462,13 @@ class Pipeline:
 def _identity(world: WorldConfig) -> dict[str, Any]:
     """What decides how a world behaves, not how many of it run."""
     return {"name": world.name, "options": dict(world.options)}
+
+
+def _wanted_of(stored: Sequence[Episode], jobs: Sequence[Job]) -> tuple[list[Episode], list[str]]:
+    """The jobs' episodes in the jobs' order, whatever else is stored, and the ids of those that are not."""
+    by_id = {episode.id: episode for episode in stored}
+    found = [by_id[job.id] for job in jobs if job.id in by_id]
+    return found, [job.id for job in jobs if job.id not in by_id]
 
 
 def _as_zero(episode: Episode) -> Episode:
