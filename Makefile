@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
+# What ALFWorld needs to play its text games. As a whole (pip install '.[alfworld]') it brings a language parser besides
+# that is never used, of some 200 MB.
+ALFWORLD := alfworld textworld fast-downward-textworld jericho tatsu hashids mementos more-itertools prompt_toolkit \
+	wcwidth termcolor tqdm networkx numpy
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: help quickstart test lint format benchmarks clean
@@ -16,11 +20,11 @@ help:
 	@echo "make benchmarks   measure speed"
 	@echo "make clean        remove .venv and caches (runs are kept)"
 
-quickstart: $(VENV)/.run
+quickstart: $(VENV)/.run $(if $(findstring alfworld,$(RECIPE)),$(VENV)/.alfworld)
 	@echo "==> step-hrl run $(RECIPE)"
 	@$(BIN)/step-hrl run $(RECIPE)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.alfworld
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -q
 
@@ -37,7 +41,7 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-benchmarks: $(VENV)/.dev
+benchmarks: $(VENV)/.dev $(VENV)/.alfworld
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
 
 clean:
@@ -54,6 +58,14 @@ $(VENV)/.run: pyproject.toml constraints.txt $(VENV)/.made
 	@echo "==> installing step-hrl and ScienceWorld into $(VENV) (some minutes the first time)"
 	@$(INSTALL) --editable '.[scienceworld]'
 	@touch $@
+
+$(VENV)/.alfworld: $(VENV)/.run
+	@if (command -v c++ && command -v make && command -v cmake) >/dev/null; then \
+		echo "==> building ALFWorld's planner in $(VENV) (some four minutes the first time)"; \
+		$(INSTALL) --no-deps $(ALFWORLD) && touch $@; \
+	else \
+		echo "==> no ALFWorld: building its planner takes c++, make and cmake"; \
+	fi
 
 $(VENV)/.dev: $(VENV)/.run
 	@echo "==> installing what tests and checks need into $(VENV)"

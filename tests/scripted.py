@@ -26,7 +26,7 @@ class CountingWorld:
     def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
         return [Task("counting", "count", variation, split) for variation in range(per_task or 3)]
 
-    def provenance(self) -> dict[str, str]:
+    def provenance(self, split: str) -> dict[str, str]:
         return {"counting": "1"}
 
     def open(self) -> CountingHost:

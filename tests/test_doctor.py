@@ -12,6 +12,7 @@ from rich.console import Console
 
 from step_hrl import doctor
 from step_hrl.doctor import Finding, diagnose, examine, exit_code, table
+from step_hrl.envs.alfworld_games import FOLDERS
 
 
 @pytest.fixture(autouse=True)
@@ -104,15 +105,15 @@ def test_games_are_counted_split_by_split(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     assert found("ALFWorld games").state == "missing"
     assert "alfworld-download" in found("ALFWorld games").remedy
-    for number, split in enumerate(doctor.ALFWORLD_SPLITS, start=1):
+    for number, folder in enumerate(FOLDERS.values(), start=1):
         assert found("ALFWorld games").state in ("missing", "warning")
         for trial in range(number):
-            game = tmp_path / "json_2.1.1" / split / "task" / f"trial{trial}" / "game.tw-pddl"
+            game = tmp_path / "json_2.1.1" / folder / "task" / f"trial{trial}" / "game.tw-pddl"
             game.parent.mkdir(parents=True)
             game.touch()
     games = found("ALFWorld games")
     assert games.state == "ok"
-    assert games.found.startswith("1 train, 2 valid_seen, 3 valid_unseen under ")
+    assert games.found.startswith("1 train, 2 dev, 3 seen, 4 unseen under ")
 
 
 def test_an_alfworld_of_before_the_renaming_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from step_hrl.envs import scienceworld
+from step_hrl.envs import alfworld, alfworld_games, scienceworld
 from step_hrl.errors import WorldError
 
 State = Literal["ok", "warning", "missing"]
@@ -26,8 +26,6 @@ State = Literal["ok", "warning", "missing"]
 OLDEST_PYTHON = (3, 10)
 QUICKSTART_MEMORY_GIB = 2.0
 QUICKSTART_DISK_GIB = 1.0
-ALFWORLD_SPLITS = ("train", "valid_seen", "valid_unseen")
-"""Folders of games under ``json_2.1.1``."""
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "missing": "[red]missing[/]"}
@@ -55,7 +53,7 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         _package("scienceworld", scienceworld.INSTALL),
         _java(),
         _alfworld(),
-        _games(Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()),
+        _games(alfworld_games.data_folder()),
         _package("vllm", "pip install 'step-hrl[vllm]' (needs a CUDA GPU)"),
         *(_package(name, f"pip install 'step-hrl[{name}]'") for name in ("trackio", "tensorboard", "wandb")),
     ]
@@ -156,7 +154,7 @@ def _java() -> Finding:
 
 
 def _alfworld() -> Finding:
-    finding = _package("alfworld", "pip install 'step-hrl[alfworld]'")
+    finding = _package("alfworld", alfworld.INSTALL)
     if finding.state == "ok" and finding.found.startswith(("0.1.", "0.2.", "0.3.")):
         # Before 0.4 the action was "put X in/on Y", since then "move X to Y": experts and scores do not carry over.
         return Finding(
@@ -167,13 +165,13 @@ def _alfworld() -> Finding:
 
 def _games(data: Path) -> Finding:
     root = data / "json_2.1.1"
-    counts = {split: sum(1 for _ in root.glob(f"{split}/*/*/game.tw-pddl")) for split in ALFWORLD_SPLITS}
+    folders = alfworld_games.FOLDERS.items()
+    counts = {split: sum(1 for _ in root.glob(f"{folder}/*/*/game.tw-pddl")) for split, folder in folders}
     found = ", ".join(f"{count} {split}" for split, count in counts.items()) + f" under {root}"
-    remedy = "alfworld-download, or point ALFWORLD_DATA to the folder that holds json_2.1.1"
     if not any(counts.values()):
-        return Finding("ALFWorld games", "missing", f"none under {root}", remedy)
+        return Finding("ALFWorld games", "missing", f"none under {root}", alfworld_games.DOWNLOAD)
     if not all(counts.values()):
-        return Finding("ALFWorld games", "warning", found, remedy)
+        return Finding("ALFWorld games", "warning", found, alfworld_games.DOWNLOAD)
     return Finding("ALFWorld games", "ok", found)
 
 

@@ -105,10 +105,10 @@ class Pipeline:
 
     def demonstrations(self) -> None:
         """Have the expert show every task that is not in the file yet; print what the data is like."""
-        config, provenance = self.recipe.demonstrations, self.world.provenance()
+        config = self.recipe.demonstrations
         inputs = {
             "world": _identity(self.recipe.world),
-            "versions": provenance,
+            "versions": self.world.provenance(config.split),
             "action_limit": config.action_limit,
             "perturbed": config.perturbed,
             "seed": self.recipe.seed,
@@ -186,7 +186,7 @@ class Pipeline:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
         config, policy = self.recipe.collection, self.round_policy(number - 1)
         inputs = {
-            **self._playing(policy),
+            **self._playing(policy, config.split),
             "sampling": {"temperature": config.temperature, "top_p": config.top_p},
             "generation": self.recipe.generation.model_dump(mode="json"),
         }
@@ -271,7 +271,7 @@ class Pipeline:
         folder = self.recipe.folder / "evaluation" / f"{label}-{split}"
         tasks = self._tasks(split, per_task or self.recipe.evaluation.per_task)
         facts = self._facts(split)
-        inputs = {**self._playing(policy), "generation": self.recipe.generation.model_dump(mode="json")}
+        inputs = {**self._playing(policy, split), "generation": self.recipe.generation.model_dump(mode="json")}
         stamps.enter_stage(folder, inputs, self._console)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
         file = folder / "episodes.jsonl"
@@ -400,12 +400,12 @@ class Pipeline:
             raise DataError(str(policy), "no policy there (no *.safetensors)", "run `step-hrl train bc` first")
         return f"{policy.name}:" + stamps.digest(*(stamps.digest_file(file).encode() for file in weights))
 
-    def _playing(self, policy: Path | None) -> dict[str, Any]:
+    def _playing(self, policy: Path | None, split: str) -> dict[str, Any]:
         """What decides how a policy plays, but for how its words are drawn."""
         return {
             "world": _identity(self.recipe.world),
             "action_limit": self.recipe.world.action_limit,
-            "versions": self.world.provenance(),
+            "versions": self.world.provenance(split),
             "policy": self._policy_digest(policy),
             "agent": self.recipe.agent.model_dump(mode="json"),
             "seed": self.recipe.seed,
@@ -426,7 +426,7 @@ class Pipeline:
             "seed": str(self.recipe.seed),
             "action_limit": str(self.recipe.world.action_limit),
             "step_hrl": version("step-hrl"),
-            **self.world.provenance(),
+            **self.world.provenance(split),
         }
 
     def _tasks(self, split: str, per_task: int | None) -> list[Task]:

@@ -57,8 +57,8 @@ class World(Protocol):
         """
         ...
 
-    def provenance(self) -> dict[str, str]:
-        """Versions and hashes that a result must carry (package, simulator, split manifest)."""
+    def provenance(self, split: str) -> dict[str, str]:
+        """Versions and hashes that a result on this split must carry (package, simulator, manifest of the games)."""
         ...
 
     def open(self) -> Host:

@@ -38,7 +38,7 @@ class PantryWorld:
             for variation in evenly(VARIATIONS[split], per_task)
         ]
 
-    def provenance(self) -> dict[str, str]:
+    def provenance(self, split: str) -> dict[str, str]:
         """The hash of every house and goal."""
         return {"world": self.name, "pantry_layouts": fingerprint()}
 

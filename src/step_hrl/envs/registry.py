@@ -9,6 +9,7 @@ from step_hrl.envs.base import World
 from step_hrl.errors import RecipeError, WorldError, did_you_mean
 
 _WORLDS = {
+    "alfworld": ("step_hrl.envs.alfworld", "Alfworld", "AlfworldOptions"),
     "pantry": ("step_hrl.envs.pantry", "PantryWorld", None),
     "scienceworld": ("step_hrl.envs.scienceworld", "ScienceWorld", "ScienceWorldOptions"),
 }

@@ -113,7 +113,7 @@ class ScienceWorld:
             Task(NAME, name, variation, split) for name in wanted for variation in evenly(known[name][split], per_task)
         ]
 
-    def provenance(self) -> dict[str, str]:
+    def provenance(self, split: str) -> dict[str, str]:
         """Versions of package and Java, hash of the split, both step limits' rules."""
         manifest = load_manifest()
         return {

@@ -44,7 +44,7 @@ class Expert(Protocol):
         ...
 
 
-_EXPERTS = {name: f"step_hrl.experts.{name}" for name in ("pantry", "scienceworld")}
+_EXPERTS = {name: f"step_hrl.experts.{name}" for name in ("alfworld", "pantry", "scienceworld")}
 
 
 def expert_for(world_name: str) -> Expert:

@@ -9,16 +9,12 @@ import random
 import re
 from typing import NamedTuple
 
-from step_hrl.envs.base import ActionLimit, Info, TextEnv
 from step_hrl.envs.pantry_home import preposition
 from step_hrl.errors import WorldError
-from step_hrl.experts.base import Demonstration
+from step_hrl.experts.acting import RoleExpert
 from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
-from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
-
-EXPERT = "pantry search 2"
-"""Name and version of this expert, as provenance carries it."""
+from step_hrl.types import Observation, Segment
 
 _LOOK = re.compile(r"(\w+)\.(?: Here: (.*?)\.)?(?: Closed: (.*?)\.)?(?: Seen: (.*?)\.)? Doors: (.*)\.")
 _NAME = re.compile(r"\w+(?: \w+)?")
@@ -94,76 +90,12 @@ def achieved(segment: Segment) -> bool | None:
     return any(answer.startswith(start) and answer.endswith(end) for answer in answers)
 
 
-def demonstrate(
-    env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
-) -> Demonstration:
-    """Solve a task by asking the three functions in turn, as an agent asks its policy.
-
-    A perturbed action reaches for a thing that is not there: nothing happens, and the expert goes on.
-
-    Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
-    """
-    limited = ActionLimit(env, action_limit)
-    mistakes = random.Random(f"{task.key} {seed} {repeat}")
-    observation, info = limited.reset(task, seed=seed)
-    task = Task(task.env, task.name, task.variation, task.split, info["instruction"])
-    segments: list[Segment] = []
-    completed: tuple[str, ...] = ()
-    final_progress = NOTHING
-    over = False
-    while not over:
-        subtask = next_subtask(high_level.State(task.instruction, completed, final_progress, observation))
-        steps, ended_by, info = _pursue(limited, subtask, observation, mistakes, perturbed)
-        segments.append(Segment(subtask, completed, final_progress, observation, steps, ended_by))
-        completed, final_progress = (*completed, subtask), segments[-1].final_progress
-        observation, over = steps[-1].next_observation, steps[-1].terminated or steps[-1].truncated
-    kinds = tuple(segment.subtask.split(" ", 1)[0] for segment in segments)
-    episode = Episode(
-        id=episode_id(task, seed),
-        task=task,
-        segments=tuple(segments),
-        score=info["score"],
-        success=info["success"],
-        seed=seed,
-        provenance={"agent": "expert", "expert": EXPERT, "subtask_kinds": ",".join(kinds)},
-    )
-    return Demonstration(episode, kinds, raw_actions=len(episode.steps), raw_score=episode.score)
+def mistake(_: low_level.State, generator: random.Random) -> str:
+    """An action that reaches for a thing that is not there: nothing happens."""
+    return f"{generator.choice(('open', 'take'))} {generator.choice(_ABSENT)}"
 
 
-def _pursue(
-    env: ActionLimit, subtask: str, observation: Observation, mistakes: random.Random, perturbed: float
-) -> tuple[tuple[Step, ...], EndedBy, Info]:
-    steps: list[Step] = []
-    progress = NOTHING
-    while True:
-        action, subtask_done = decide(low_level.State(subtask, progress, observation))
-        slipped = mistakes.random() < perturbed
-        if slipped:
-            action, subtask_done = f"{mistakes.choice(('open', 'take'))} {mistakes.choice(_ABSENT)}", False
-        after, reward, terminated, truncated, info = env.step(action)
-        over = terminated or truncated
-        updated = None if over else update(local_progress.State(subtask, progress, action, after))
-        understood = bool(info["understood"])
-        steps.append(
-            Step(
-                observation=observation,
-                local_progress=progress,
-                action=action,
-                subtask_done=subtask_done,
-                reward=reward,
-                next_observation=after,
-                next_local_progress=updated,
-                understood=understood,
-                terminated=terminated,
-                truncated=truncated,
-                perturbed=slipped,
-            )
-        )
-        if subtask_done:
-            return tuple(steps), "policy", info
-        if over:
-            return tuple(steps), "episode" if terminated else "limit", info
-        observation, progress = after, updated or progress
+demonstrate = RoleExpert("pantry search 2", next_subtask, decide, update, mistake).demonstrate
 
 
 def _find(thing: str, room: _Room) -> Decision | None:

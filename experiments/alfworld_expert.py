@@ -1,0 +1,59 @@
+"""How ALFWorld's expert does: games won within the action limit, actions and searched places, by task type.
+
+    python experiments/alfworld_expert.py train:50 seen
+
+Each word is a split, with how many games of each type (spread evenly; without a number: all). Printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+
+from rich.console import Console
+
+from step_hrl.envs.alfworld import Alfworld
+from step_hrl.experts.base import expert_for
+from step_hrl.reporting import Reporter
+from step_hrl.types import Episode
+
+ACTION_LIMIT = 50
+
+
+def main(words: list[str]) -> None:
+    world, expert = Alfworld(), expert_for("alfworld")
+    env = world.open().env()
+    for word in words:
+        split, _, count = word.partition(":")
+        tasks = world.tasks(split, per_task=int(count) if count else None)
+        episodes: dict[str, list[Episode]] = defaultdict(list)
+        with Reporter(Console(stderr=True), split, len(tasks)) as reporter:
+            for task in tasks:
+                episodes[task.name].append(expert(env, task, action_limit=ACTION_LIMIT).episode)
+                reporter.advance(note=task.key)
+        episodes["all"] = [episode for played in list(episodes.values()) for episode in played]
+        print(json.dumps({"split": split, **{name: figures(played) for name, played in episodes.items()}}, indent=1))
+
+
+def figures(episodes: list[Episode]) -> dict[str, float]:
+    """``searches`` are the places walked to for a thing that had to be found."""
+    searched = [
+        step.action.startswith("go to ")
+        for episode in episodes
+        for segment in episode.segments
+        if segment.subtask.startswith(("find ", "look "))
+        for step in segment.steps
+    ]
+    actions = [len(episode.steps) for episode in episodes]
+    return {
+        "games": len(episodes),
+        "won": sum(episode.success for episode in episodes),
+        "mean_actions": round(sum(actions) / len(actions), 2),
+        "most_actions": max(actions),
+        "mean_searches": round(sum(searched) / len(episodes), 2),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["train:50", "seen"])

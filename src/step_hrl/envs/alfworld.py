@@ -1,0 +1,218 @@
+"""ALFWorld (Shridhar et al. 2021): the text games of ``alfworld-download``, played through textworld.
+
+What the game answers is passed on as it is. Besides, each observation says what a person at that place would not have
+to ask for: what lies in sight within reach, which furniture the room has, and what one carries. All of it is what the
+game's own commands ``look``, ``examine`` and ``inventory`` tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from step_hrl.config import Section
+from step_hrl.envs.alfworld_games import DIALECT, NAME, TASK_TYPES, Games, damaged, data_folder, find_games
+from step_hrl.envs.alfworld_speed import speed_up
+from step_hrl.envs.base import Info, evenly
+from step_hrl.errors import WorldError, did_you_mean
+from step_hrl.types import Observation, Task
+
+INSTALL = "pip install 'step-hrl[alfworld]' (it builds a planner: needs a C++ compiler, make and cmake)"
+NOTHING_HAPPENS = "Nothing happens."
+"""The game's answer to a command that is unknown or impossible."""
+
+_TASK = "Your task is to: "
+_NAME = re.compile(r"(\w+) (\d+)")
+
+
+class AlfworldOptions(Section):
+    """What a recipe may say under ``world.options``."""
+
+    data: str | None = None
+    """Folder that holds ``json_2.1.1``; None is ``$ALFWORLD_DATA``, by default ``~/.cache/alfworld``."""
+
+
+@dataclass(frozen=True)
+class Alfworld:
+    """The world: six task types; splits ``train``, ``dev`` (valid_train), ``seen`` and ``unseen`` of the games found.
+
+    A task's variation is its game's place among those of its type and split, in the order of their paths.
+    """
+
+    options: AlfworldOptions = field(default_factory=AlfworldOptions)
+
+    @property
+    def name(self) -> str:
+        """``alfworld``."""
+        return NAME
+
+    def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
+        """List a split's tasks, type by type; see :class:`~step_hrl.envs.base.World` and :func:`find_games`."""
+        for name in names or ():
+            if name not in TASK_TYPES:
+                raise WorldError(f"{NAME} task {name!r}", "unknown", did_you_mean(name, TASK_TYPES))
+        files = self._games(split).files
+        return [
+            Task(NAME, name, variation, split)
+            for name in TASK_TYPES
+            if names is None or name in names
+            for variation in evenly(range(len(files[name])), per_task)
+        ]
+
+    def provenance(self, split: str) -> dict[str, str]:
+        """Versions of the packages, the commands' dialect, and number and hash of the split's games."""
+        games = self._games(split)
+        left_out = f" ({games.unsolvable} unsolvable left out)" if games.unsolvable else ""
+        return {
+            "alfworld": _version("alfworld"),
+            "textworld": _version("textworld"),
+            "dialect": DIALECT,
+            "games": f"{split}: {games.count}{left_out} sha256:{games.digest[:16]}",
+        }
+
+    def open(self) -> AlfworldHost:
+        """Load textworld. Raises :class:`~step_hrl.errors.WorldError` where it is not installed."""
+        return AlfworldHost(self._data)
+
+    @property
+    def _data(self) -> Path:
+        return Path(self.options.data).expanduser() if self.options.data else data_folder()
+
+    def _games(self, split: str) -> Games:
+        return find_games(self._data, split)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError as error:
+        raise WorldError(NAME, f"the package {package} is not installed", INSTALL) from error
+
+
+class AlfworldHost:
+    """textworld in this process. Use it from one thread: translating a problem changes process-wide state."""
+
+    def __init__(self, data: Path) -> None:
+        """Load the packages, and have them remember what they would compute again."""
+        for package in ("alfworld", "textworld"):
+            _version(package)
+        try:
+            self._pddl: Any = import_module("textworld.envs.pddl")
+            self._wrappers: Any = import_module("alfworld.agents.environment.alfred_tw_env")
+        except ImportError as error:
+            raise WorldError(NAME, f"does not load ({error})", INSTALL) from error
+        speed_up()
+        self._data = data
+
+    def env(self) -> AlfworldEnv:
+        """Make one more environment, which plays one game after another."""
+        infos: Any = import_module("textworld").EnvInfos(won=True, facts=True)
+        return AlfworldEnv(self._wrappers.AlfredDemangler(self._pddl.PddlEnv(infos)), self._data)
+
+    def close(self) -> None:
+        """Leave the library loaded: unloading it crashes, and it ends with its process."""
+
+
+class AlfworldEnv:
+    """One game at a time. The score is 1 once the game is won, else 0."""
+
+    def __init__(self, game: Any, data: Path) -> None:
+        self._game = game
+        self._data = data
+        self._loaded: Path | None = None
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        """Load a game and start it (deterministic: the seed has no effect on this world)."""
+        file = self._file(task)
+        try:
+            if file != self._loaded:
+                self._loaded = None
+                self._game.load(str(file))
+                self._loaded = file
+            state = self._game.reset()
+        except (Exception, SystemExit) as error:  # the planner's parser leaves the process where it cannot read on
+            raise damaged(file, error) from error
+        _, _, intro = str(state.feedback).partition("\n\n")
+        answer, _, instruction = intro.partition(_TASK)
+        return self._observe(answer, state), {"instruction": instruction.strip().rstrip(".")}
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        """Act; an unknown or impossible command changes nothing. Raises WorldError before the first reset."""
+        if self._loaded is None:
+            raise WorldError(NAME, "a step before any reset", "call reset(task) first")
+        state, _, _ = self._game.step(action)
+        answer, won = str(state.feedback), bool(state["won"])
+        info: Info = {"score": float(won), "success": won, "understood": answer != NOTHING_HAPPENS}
+        return self._observe(answer, state), float(won), won, False, info
+
+    def _file(self, task: Task) -> Path:
+        files = find_games(self._data, task.split).files.get(task.name)
+        if files is None:
+            raise WorldError(f"{NAME} task {task.name!r}", "unknown", did_you_mean(task.name, TASK_TYPES))
+        if not 0 <= task.variation < len(files):
+            raise WorldError(f"{NAME} task {task.key}", "no such variation", f"choose 0 to {len(files) - 1}")
+        return files[task.variation]
+
+    def _observe(self, answer: str, state: Any) -> Observation:
+        facts = [(str(fact.name), [str(argument.name) for argument in fact.arguments]) for fact in state["facts"]]
+        return Observation(" ".join(answer.split()), look(facts), inventory(facts))
+
+
+Facts = Iterable[tuple[str, Sequence[str]]]
+"""Predicates of the game with the names of their arguments, such as ``("inreceptacle", ("mug 1", "desk 1"))``."""
+
+
+def look(facts: Facts) -> str:
+    """What lies in sight on or in each piece of furniture within reach, and the furniture of the room.
+
+    Several pieces may be within reach at once, a desk and its drawers, say: one cannot go to those, being there.
+
+    >>> look([("atlocation", ["agent", "loc 1"]), ("inreceptacle", ["pen 1", "desk 1"]), ("openable", ["drawer 1"]),
+    ...     *(("receptacleatlocation", [name, at]) for name, at in
+    ...     (("desk 1", "loc 1"), ("drawer 2", "loc 2"), ("drawer 1", "loc 1")))])
+    'At desk 1: pen 1. At drawer 1: closed. Room: desk 1, drawer 1-2.'
+    """
+    named: dict[str, list[Sequence[str]]] = {}
+    for predicate, names in facts:
+        named.setdefault(predicate, []).append(names)
+    here = {location for _, location in named.get("atlocation", [])}
+    furniture = named.get("receptacleatlocation", [])
+    closed = {name for name, *_ in named.get("openable", [])} - {name for name, *_ in named.get("opened", [])}
+    things: dict[str, list[str]] = {name: [] for name, location in furniture if location in here}
+    for thing, place in named.get("inreceptacle", []):
+        if place in things:
+            things[place].append(thing)
+    sights = [
+        f"At {name}: {'closed' if name in closed else ', '.join(sorted(things[name], key=_by_number)) or 'nothing'}."
+        for name in sorted(things, key=_by_number)
+    ]
+    return " ".join([*sights, f"Room: {', '.join(spans(name for name, _ in furniture))}."])
+
+
+def inventory(facts: Facts) -> str:
+    """What one carries."""
+    return ", ".join(names[1] for predicate, names in facts if predicate == "holds")
+
+
+def spans(names: Iterable[str]) -> list[str]:
+    """Numbered names in order, those that follow on one another together.
+
+    >>> spans(["drawer 2", "bed 1", "drawer 10", "drawer 1", "drawer 3"])
+    ['bed 1', 'drawer 1-3', 'drawer 10']
+    """
+    found: list[tuple[str, int, int]] = []
+    for kind, number in sorted({_by_number(name) for name in names}):
+        if found and found[-1][0] == kind and found[-1][2] == number - 1:
+            found[-1] = (kind, found[-1][1], number)
+        else:
+            found.append((kind, number, number))
+    return [f"{kind} {first}" if first == last else f"{kind} {first}-{last}" for kind, first, last in found]
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    match = _NAME.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 0)

@@ -1,0 +1,95 @@
+"""ALFWorld's games on disk: which there are, by split and task type, and whether they are whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from step_hrl.errors import WorldError, did_you_mean
+
+NAME = "alfworld"
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+FOLDERS = {"train": "train", "dev": "valid_train", "seen": "valid_seen", "unseen": "valid_unseen"}
+"""Where a split's games lie. ``valid_train`` are new games in training's rooms, to choose settings on."""
+DIALECT = "move {o} to {r}"
+"""How alfworld 0.4 says that a thing is put somewhere. Before, it was ``put {o} in/on {r}``."""
+DOWNLOAD = "run `alfworld-download`, or point ALFWORLD_DATA to the folder that holds json_2.1.1"
+
+_LEFT_OUT = ("movable", "Sliced")  # the benchmark has no such games (alfworld, AlfredTWEnv.collect_game_files)
+_SOLVABLE = re.compile(rb'"solvable": *(true|false)')
+_PUT = re.compile(rb"action PutObject \{\\n *template :: \\\"(.*?)\\\"")
+
+
+@dataclass(frozen=True)
+class Games:
+    """A split's games: their files by task type, in the order of their paths, and a hash over all of them."""
+
+    files: Mapping[str, tuple[Path, ...]]
+    digest: str
+    unsolvable: int
+
+    @property
+    def count(self) -> int:
+        """How many games there are."""
+        return sum(map(len, self.files.values()))
+
+
+def data_folder() -> Path:
+    """Where alfworld keeps its games: ``$ALFWORLD_DATA``, by default ``~/.cache/alfworld``."""
+    return Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
+
+
+@lru_cache(maxsize=8)
+def find_games(data: Path, split: str) -> Games:
+    """Read a split's games once and sort them; those that cannot be solved are left out, as alfworld does.
+
+    Raises :class:`~step_hrl.errors.WorldError` for an unknown split, where there are no games, and for a game that is
+    damaged or of another dialect.
+    """
+    if split not in FOLDERS:
+        raise WorldError(f"{NAME} split {split!r}", "unknown", did_you_mean(split, FOLDERS))
+    root = data / "json_2.1.1" / FOLDERS[split]
+    digest = hashlib.sha256()
+    files: dict[str, list[Path]] = {name: [] for name in TASK_TYPES}
+    unsolvable = 0
+    for file in sorted(root.glob("*/*/game.tw-pddl")):
+        name = file.parent.parent.name.split("-", 1)[0]
+        if name not in files or any(word in file.parent.parent.name for word in _LEFT_OUT):
+            continue
+        content = file.read_bytes()
+        if _is_solvable(file, content):
+            files[name].append(file)
+            digest.update(str(file.relative_to(root)).encode() + hashlib.sha256(content).digest())
+        else:
+            unsolvable += 1
+    if not any(files.values()):
+        raise WorldError(f"{NAME} split {split!r}", f"no games that can be solved under {root}", DOWNLOAD)
+    return Games({name: tuple(found) for name, found in files.items()}, digest.hexdigest(), unsolvable)
+
+
+def damaged(file: Path, reason: object) -> WorldError:
+    """What to say of a file that cannot be played."""
+    said = " ".join(str(reason).split())
+    return WorldError(str(file), f"damaged ({said})", "download it again with `alfworld-download -f`")
+
+
+def _is_solvable(file: Path, content: bytes) -> bool:
+    solvable, put = _SOLVABLE.search(content), _PUT.search(content)
+    if solvable is None or put is None or not content.rstrip().endswith(b"}"):
+        raise damaged(file, "not a whole ALFWorld game")
+    if put[1].decode() != DIALECT:
+        got = f"a game of another version, which says {put[1].decode()!r} for {DIALECT!r}"
+        raise WorldError(str(file), got, "download the games of alfworld 0.4: scores of both do not compare")
+    return solvable[1] == b"true"

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.homes import write_games
+
+from step_hrl.envs.alfworld import Alfworld, AlfworldOptions
+from step_hrl.envs.alfworld_games import TASK_TYPES
+from step_hrl.errors import WorldError
+from step_hrl.experts import alfworld
+from step_hrl.experts.alfworld import Goal, achieved, decide, mistake, next_subtask, read_instruction, update
+from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.roles import high_level, local_progress, low_level
+from step_hrl.roles.low_level import Decision
+from step_hrl.types import NOTHING, Observation, Role, Segment, Step
+
+ROOM = "Room: bed 1, cabinet 1-2, desk 1, drawer 1-2, fridge 1, microwave 1, sidetable 1, sinkbasin 1."
+
+
+def seen(look: str = "", *, text: str = "", held: str = "") -> Observation:
+    return Observation(text, f"{look} {ROOM}".strip(), held)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "goal"),
+    [
+        ("put some pen on sidetable", Goal("put", "pen", "sidetable")),
+        ("put a pen in drawer", Goal("put", "pen", "drawer")),
+        ("put a clean mug in cabinet", Goal("clean", "mug", "cabinet")),
+        ("cool some mug and put it in cabinet", Goal("cool", "mug", "cabinet")),
+        ("put a hot mug in fridge", Goal("heat", "mug", "fridge")),
+        ("find two book and put them in bed", Goal("two", "book", "bed")),
+        ("put two book in bed", Goal("two", "book", "bed")),
+        ("examine the book with the desklamp", Goal("look", "book", "desklamp")),
+        ("look at book under the desklamp", Goal("look", "book", "desklamp")),
+    ],
+)
+def test_instructions_are_read(instruction: str, goal: Goal) -> None:
+    assert read_instruction(instruction) == goal
+
+
+def test_what_alfworld_never_says_is_refused() -> None:
+    with pytest.raises(WorldError, match="cannot read 'make tea'"):
+        read_instruction("make tea")
+    with pytest.raises(WorldError, match="cannot read 'a hall'"):
+        decide(low_level.State("find pen", NOTHING, Observation("", "a hall", "")))
+
+
+@pytest.mark.parametrize(
+    ("instruction", "completed", "progress", "held", "subtask"),
+    [
+        ("put some pen on drawer", (), NOTHING, "", "find pen"),
+        ("put some pen on drawer", ("find pen",), "took pen 2 from bed 1", "pen 2", "put pen 2 in drawer 1"),
+        ("heat some mug and put it in bed", ("find mug",), "took mug 1 from bed 1", "mug 1", "heat mug 1"),
+        ("heat some mug and put it in bed", ("find mug", "heat mug 1"), "", "mug 1", "put mug 1 in bed 1"),
+        # What was heated was another one.
+        ("heat some mug and put it in bed", ("find mug", "heat mug 2"), "", "mug 1", "heat mug 1"),
+        ("examine the cd with the desklamp", ("find cd",), "took cd 1 from bed 1", "cd 1", "look cd 1 under desklamp"),
+        ("put two cd in bed", ("find cd",), "took cd 3 from desk 1", "cd 3", "put cd 3 from desk 1 in bed 1"),
+        (
+            "put two cd in drawer",
+            ("find cd", "put cd 3 from desk 1 in drawer 2"),
+            "done put cd 3 from desk 1 in drawer 2",
+            "",
+            "find cd, not cd 3, from desk 1 on",
+        ),
+        (
+            "put two cd in drawer",
+            ("find cd", "put cd 3 from desk 1 in drawer 2", "find cd, not cd 3, from desk 1 on"),
+            "took cd 1 from bed 1",
+            "cd 1",
+            "put cd 1 from bed 1 in drawer 2",
+        ),
+        # The wrong thing is in hand.
+        ("put some pen on drawer", ("find pen",), "took pen 2 from bed 1", "mug 1", "find pen"),
+    ],
+)
+def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
+    instruction: str, completed: tuple[str, ...], progress: str, held: str, subtask: str
+) -> None:
+    assert next_subtask(high_level.State(instruction, completed, progress, seen(held=held))) == subtask
+
+
+@pytest.mark.parametrize(
+    ("subtask", "progress", "observation", "action"),
+    [
+        ("find pen", NOTHING, seen(), "go to desk 1"),
+        ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: closed."), "go to sidetable 1"),
+        ("find pen", "checked desk 1, sidetable 1", seen("At drawer 1: closed."), "open drawer 1"),
+        ("find pen", "checked desk 1, sidetable 1", seen("At drawer 2: closed."), "go to drawer 1"),
+        ("find pen", "checked desk 1, sidetable 1, drawer 1", seen("At drawer 1: nothing."), "go to drawer 2"),
+        ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: cd 2, pen 3."), "take pen 3 from drawer 1; True"),
+        ("find pen, not pen 3, from drawer 2 on", NOTHING, seen("At drawer 1: pen 3."), "go to drawer 2"),
+        # Something else is in hand: put it down here, or where it may lie.
+        ("find pen", NOTHING, seen("At desk 1: pen 1.", held="cd 1"), "move cd 1 to desk 1"),
+        ("find pen", NOTHING, seen("At bed 1: nothing.", text="Nothing happens.", held="cd 1"), "go to desk 1"),
+        ("heat mug 1", NOTHING, seen("At desk 1: cd 1.", held="mug 1"), "go to microwave 1"),
+        ("heat mug 1", NOTHING, seen("At microwave 1: closed.", held="mug 1"), "heat mug 1 with microwave 1; True"),
+        ("cool mug 1", NOTHING, seen(held="mug 1"), "go to fridge 1"),
+        ("clean mug 1", NOTHING, seen(held="mug 1"), "go to sinkbasin 1"),
+        ("put mug 1 in cabinet 2", NOTHING, seen(held="mug 1"), "go to cabinet 2"),
+        ("put mug 1 in cabinet 2", NOTHING, seen("At cabinet 2: closed.", held="mug 1"), "open cabinet 2"),
+        ("put cd 1 from desk 1 in bed 1", NOTHING, seen("At bed 1: nothing."), "move cd 1 to bed 1; True"),
+        ("look cd 1 under desklamp", NOTHING, seen("At bed 1: nothing."), "go to desk 1"),
+        ("look cd 1 under desklamp", NOTHING, seen("At desk 1: desklamp 2."), "use desklamp 2; True"),
+        ("dance", NOTHING, seen(), "look"),
+    ],
+)
+def test_the_next_action(subtask: str, progress: str, observation: Observation, action: str) -> None:
+    action, _, done = action.partition("; ")
+    assert decide(low_level.State(subtask, progress, observation)) == Decision(action, done == "True")
+
+
+@pytest.mark.parametrize(
+    ("subtask", "progress", "observation", "updated"),
+    [
+        ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: closed."), "checked desk 1"),
+        ("find pen", "checked desk 1", seen("At drawer 1: nothing."), "checked desk 1, drawer 1"),
+        ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1-2, desk 1"),
+        ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1-2"),
+        ("find pen", "checked drawer 1-2", seen("At drawer 1: cd 1."), "checked drawer 1-2"),
+        # Who saw it does not note the place as one that was searched in vain.
+        ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1"),
+        ("find pen, not pen 1, from bed 1 on", NOTHING, seen("At drawer 1: pen 1."), "checked drawer 1"),
+        ("find pen", "checked desk 1", seen(text="Nothing happens."), "checked desk 1"),
+        ("find pen", "checked bed 1", seen(text="You pick up the pen 1 from the desk 1."), "took pen 1 from desk 1"),
+        ("find pen", "checked bed 1", seen(text="You pick up the cd 1 from the desk 1."), "checked bed 1"),
+        ("heat mug 1", NOTHING, seen("At desk 1: cd 1."), NOTHING),
+        ("heat mug 1", NOTHING, seen(text="You heat the mug 1 using the microwave 1."), "done heat mug 1"),
+        ("put cd 1 in bed 1", NOTHING, seen(text="You move the cd 1 to the bed 1."), "done put cd 1 in bed 1"),
+        ("look cd 1 under desklamp", NOTHING, seen("At desk 1: cd 2."), "checked desk 1"),
+    ],
+)
+def test_the_next_progress(subtask: str, progress: str, observation: Observation, updated: str) -> None:
+    assert update(local_progress.State(subtask, progress, "go", observation)) == updated
+
+
+@given(st.lists(st.sampled_from([f"{kind} {n}" for kind in ("drawer", "shelf") for n in range(1, 13)]), unique=True))
+def test_what_was_checked_is_neither_lost_nor_added_to(order: list[str]) -> None:
+    progress = NOTHING
+    for place in order:
+        progress = update(local_progress.State("find pen", progress, "go", seen(f"At {place}: nothing.")))
+    assert sorted(alfworld._checked(progress)) == sorted(order)
+    assert len(progress) < 8 + 12 * 2 * len("drawer 12, ")
+
+
+def segment(subtask: str, answer: str) -> Segment:
+    step = Step(seen(), NOTHING, "act", True, 0.0, seen(text=answer), NOTHING)
+    return Segment(subtask, (), NOTHING, seen(), (step,), "policy")
+
+
+@pytest.mark.parametrize(
+    ("subtask", "answer", "told"),
+    [
+        ("find pen", "You pick up the pen 1 from the desk 1.", True),
+        ("find pen", "You pick up the pencil 1 from the desk 1.", False),
+        ("find pen, not pen 1, from desk 1 on", "You pick up the pen 1 from the desk 1.", False),
+        ("put pen 1 from desk 1 in bed 1", "You move the pen 1 to the bed 1.", True),
+        ("put pen 1 in bed 1", "You move the pen 1 to the bed 10.", False),
+        ("heat mug 1", "You heat the mug 1 using the microwave 1.", True),
+        ("heat mug 1", "You heat the mug 10 using the microwave 1.", False),
+        ("look cd 1 under desklamp", "You turn on the desklamp 1.", True),
+        ("look cd 1 under desklamp", "Nothing happens.", False),
+        ("sing", "Nothing happens.", None),
+    ],
+)
+def test_whether_a_subtask_was_achieved(subtask: str, answer: str, told: bool | None) -> None:
+    assert achieved(segment(subtask, answer)) is told
+
+
+def test_mistakes_never_reach_what_is_wanted() -> None:
+    state = low_level.State("find pen", NOTHING, seen("At desk 1: cd 1, pen 1. At drawer 1: closed."))
+    made = {mistake(state, random.Random(number)) for number in range(200)}
+    assert "take cd 1 from desk 1" in made
+    assert {"go to bed 1", "go to desk 1", "take pen 2 from fridge 1"} <= made
+    assert "take pen 1 from desk 1" not in made
+    carrying = low_level.State("put pen 1 in bed 1", NOTHING, seen("At desk 1: cd 1.", held="pen 1"))
+    made = {mistake(carrying, random.Random(number)).split(" ")[0] for number in range(50)}
+    assert made == {"go", "take"}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Demonstration]:
+    pytest.importorskip("alfworld", reason="needs the alfworld extra")
+    data = tmp_path_factory.mktemp("alfworld")
+    write_games(data, "train")
+    world = Alfworld(AlfworldOptions(data=str(data)))
+    env = world.open().env()
+    expert = expert_for("alfworld")
+    return [
+        expert(env, task, action_limit=50, perturbed=perturbed, repeat=repeat)
+        for task in world.tasks("train")
+        for perturbed, repeat in ((0.0, 0), (0.3, 1))
+    ]
+
+
+@pytest.mark.alfworld
+def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Demonstration]) -> None:
+    assert [demonstration.episode.success for demonstration in shown] == [True] * 12
+    clean = shown[::2]
+    assert all(step.understood for demonstration in clean for step in demonstration.episode.steps)
+    kinds = dict(zip(TASK_TYPES, (demonstration.subtask_kinds for demonstration in clean), strict=True))
+    assert kinds == {
+        "pick_and_place_simple": ("find", "put"),
+        "look_at_obj_in_light": ("find", "look"),
+        "pick_clean_then_place_in_recep": ("find", "clean", "put"),
+        "pick_heat_then_place_in_recep": ("find", "heat", "put"),
+        "pick_cool_then_place_in_recep": ("find", "cool", "put"),
+        "pick_two_obj_and_place": ("find", "put", "find", "put"),
+    }
+
+
+@pytest.mark.alfworld
+def test_subtasks_are_achieved_as_they_end(shown: list[Demonstration]) -> None:
+    for demonstration in shown[::2]:
+        assert all(achieved(told) for told in demonstration.episode.segments)
+        assert all(told.ended_by == "policy" for told in demonstration.episode.segments)
+
+
+@pytest.mark.alfworld
+def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[Demonstration]) -> None:
+    from step_hrl.experts.audit import conflicting
+    from step_hrl.transitions import transitions
+
+    cut = [t for demonstration in shown for t in transitions(demonstration.episode) if t.imitable]
+    assert {role: len(found) for role, found in conflicting(cut).items()} == dict.fromkeys(Role, 0)
+    assert max(len(transition.state) for transition in cut) < 900
+
+
+def test_every_thing_has_places_to_look_for_it_in() -> None:
+    table = alfworld._places()
+    assert len(table) > 50
+    assert table["desklamp"][0] == "desk"
+    assert all(len(set(kinds)) == len(kinds) for kinds in table.values())
+
+
+def test_the_expert_is_found(tmp_path: Path) -> None:
+    assert expert_for("alfworld") == alfworld.demonstrate
