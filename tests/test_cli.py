@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["run", "small.yaml", "world.options.x=1"], "world.options: pantry has none, got ['x']; remove them"),
         (["demos", "small.yaml", "demonstrations.split=trian"], "did you mean train?"),
         (["eval", "small.yaml", "evaluation.splits=[sen]"], "did you mean seen?"),
+        (
+            ["demos", "small.yaml", "world.name=alfworld", "world.tasks=null", "world.options.data=nowhere"],
+            "no games that can be solved under nowhere/json_2.1.1/train; run `alfworld-download`",
+        ),
+        (["demos", "small.yaml", "world.name=alfworld", "world.options.dat=x"], "dat: unknown key; did you mean data?"),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
         (["collect", "small.yaml"], "no policy there"),
         (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),
@@ -76,6 +82,24 @@ def test_one_clear_line(
     assert said.startswith("step-hrl: ")
     assert complaint in said
     assert "\n" not in said
+
+
+def test_a_world_whose_package_is_not_installed_says_how_to_get_it(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = Path("json_2.1.1/train/look_at_obj_in_light-Book-None-DeskLamp-1/trial_1/game.tw-pddl")
+    game.parent.mkdir(parents=True)
+    game.write_text('{"grammar": "action PutObject {\\n template :: \\"move {o} to {r}\\"", "solvable": true}')
+
+    def none(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", none)
+    world = ("world.name=alfworld", "world.tasks=null", "world.options.data=.")
+    words = ("demos", "small.yaml", *world, "evaluation.splits=[train]")
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    assert said.startswith("step-hrl: alfworld: the package alfworld is not installed; pip install")
 
 
 def test_a_missing_model_is_named_and_leaves_no_policy(

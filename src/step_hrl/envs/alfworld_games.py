@@ -25,7 +25,9 @@ FOLDERS = {"train": "train", "dev": "valid_train", "seen": "valid_seen", "unseen
 """Where a split's games lie. ``valid_train`` are new games in training's rooms, to choose settings on."""
 DIALECT = "move {o} to {r}"
 """How alfworld 0.4 says that a thing is put somewhere. Before, it was ``put {o} in/on {r}``."""
-DOWNLOAD = "run `alfworld-download`, or point ALFWORLD_DATA to the folder that holds json_2.1.1"
+DOWNLOAD = (
+    "run `alfworld-download` (of the package alfworld), or point ALFWORLD_DATA to the folder that holds json_2.1.1"
+)
 
 _LEFT_OUT = ("movable", "Sliced")  # the benchmark has no such games (alfworld, AlfredTWEnv.collect_game_files)
 _SOLVABLE = re.compile(rb'"solvable": *(true|false)')
