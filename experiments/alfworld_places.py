@@ -1,6 +1,6 @@
 """In which kinds of furniture things are found: counted on ALFWorld's train games, for the expert's order of search.
 
-    python experiments/alfworld_places.py > src/step_hrl/experts/alfworld_places.json
+    python experiments/alfworld_places.py > src/step_hrl/experts/alfworld/places.json
 
 A kind comes the earlier, the more things of the wanted kind one of it holds for each action that looking there takes
 (going there, and opening what is closed): the order that finds a thing soonest where places are independent.

@@ -12,7 +12,10 @@ from step_hrl.envs.alfworld import Alfworld, AlfworldOptions
 from step_hrl.envs.alfworld_games import TASK_TYPES
 from step_hrl.errors import WorldError
 from step_hrl.experts import alfworld
-from step_hrl.experts.alfworld import Goal, achieved, decide, mistake, next_subtask, read_instruction, update
+from step_hrl.experts.alfworld import search
+from step_hrl.experts.alfworld.roles import achieved, decide, mistake, next_subtask, update
+from step_hrl.experts.alfworld.subtasks import parse
+from step_hrl.experts.alfworld.texts import Goal, read_instruction
 from step_hrl.experts.base import Demonstration, expert_for
 from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
@@ -144,8 +147,28 @@ def test_what_was_checked_is_neither_lost_nor_added_to(order: list[str]) -> None
     progress = NOTHING
     for place in order:
         progress = update(local_progress.State("find pen", progress, "go", seen(f"At {place}: nothing.")))
-    assert sorted(alfworld._checked(progress)) == sorted(order)
+    assert sorted(search.checked(progress)) == sorted(order)
     assert len(progress) < 8 + 12 * 2 * len("drawer 12, ")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "find pen",
+        "find cd, not cd 3, from desk 1 on",
+        "heat mug 1",
+        "put cd 3 from desk 1 in drawer 2",
+        "put pen 2 in drawer 1",
+        "look cd 1 under desklamp",
+    ],
+)
+def test_a_subtask_is_read_as_it_is_written(written: str) -> None:
+    assert str(parse(written)) == written
+
+
+@pytest.mark.parametrize("written", ["dance", "find", "heat mug", "put pen 2 in drawer", "find pen, not pen 1", ""])
+def test_what_is_no_subtask_is_not_taken_for_one(written: str) -> None:
+    assert parse(written) is None
 
 
 def segment(subtask: str, answer: str) -> Segment:
@@ -232,7 +255,7 @@ def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[De
 
 
 def test_every_thing_has_places_to_look_for_it_in() -> None:
-    table = alfworld._places()
+    table = search.places()
     assert len(table) > 50
     assert table["desklamp"][0] == "desk"
     assert all(len(set(kinds)) == len(kinds) for kinds in table.values())

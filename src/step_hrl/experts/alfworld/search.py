@@ -1,0 +1,79 @@
+"""Where to look next for a thing, and the note of where it was looked for in vain. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+
+from step_hrl.envs.alfworld import spans
+from step_hrl.experts.alfworld.subtasks import Find, Look
+from step_hrl.experts.alfworld.texts import Surroundings, kind_of, names
+from step_hrl.types import NOTHING
+
+_CHECKED = "checked "
+
+
+def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
+    """The action that looks at the first place in the order of search that was not looked at yet."""
+    order = _order(wanted, seen.room)
+    unseen = [place for place in order if place not in seen.open_here]
+    done = checked(progress)
+    new = [place for place in unseen if place not in done]
+    place = (new or unseen or order)[0]
+    return f"{'open' if place in seen.here else 'go to'} {place}"
+
+
+def noted(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
+    """The progress with what is in sight now, but for places where the thing itself is in sight."""
+    done = checked(progress)
+    for place in seen.open_here:
+        if place not in done and not any(map(wanted.wants, seen.here[place] or ())):
+            done = _with(done, place)
+    return _CHECKED + ", ".join(span for run in _runs(done) for span in spans(run)) if done else NOTHING
+
+
+def checked(progress: str) -> list[str]:
+    """The places a progress lists.
+
+    >>> checked("checked bed 1, drawer 1-2")
+    ['bed 1', 'drawer 1', 'drawer 2']
+    """
+    return list(names(progress.removeprefix(_CHECKED))) if progress.startswith(_CHECKED) else []
+
+
+@lru_cache(maxsize=1)
+def places() -> Mapping[str, Sequence[str]]:
+    """For each kind of thing, the kinds of furniture in the order of search; see ``experiments/alfworld_places.py``."""
+    file = resources.files("step_hrl.experts.alfworld").joinpath("places.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _order(wanted: Find | Look, room: Sequence[str]) -> list[str]:
+    """All furniture in the order of search; from where the first was found on, for what lies before was searched."""
+    kinds = places().get(wanted.kind if isinstance(wanted, Find) else wanted.lamp, ())
+    rank = {kind: place for place, kind in enumerate(kinds)}
+    order = sorted(room, key=lambda name: rank.get(kind_of(name), len(rank)))  # stable: by name and number besides
+    start = order.index(wanted.start) if isinstance(wanted, Find) and wanted.start in order else 0
+    return order[start:] + order[:start]
+
+
+def _with(done: Sequence[str], place: str) -> list[str]:
+    """A place more: behind the one of its kind with the number before it, or last."""
+    kind, number = place.split(" ")
+    before = f"{kind} {int(number) - 1}"
+    index = done.index(before) + 1 if before in done else len(done)
+    return [*done[:index], place, *done[index:]]
+
+
+def _runs(done: Sequence[str]) -> Iterator[list[str]]:
+    """Names cut where one does not follow on the other by number."""
+    run: list[str] = []
+    for name in done:
+        if run and len(spans([run[-1], name])) > 1:
+            yield run
+            run = []
+        run.append(name)
+    if run:
+        yield run
