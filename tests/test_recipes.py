@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from step_hrl.config import load_recipe
-from step_hrl.envs.alfworld_games import data_folder
+from step_hrl.envs.alfworld_games import FOLDERS, data_folder
 from step_hrl.envs.registry import world_for
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -15,9 +15,12 @@ RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 def test_a_shipped_recipe_names_tasks_and_splits_that_exist(path: Path) -> None:
     recipe = load_recipe(path)
     world = world_for(recipe.world)
-    if recipe.world.name == "alfworld" and not (data_folder() / "json_2.1.1").is_dir():
-        pytest.skip(f"needs ALFWorld's games under {data_folder()} (alfworld-download, or ALFWORLD_DATA)")
-    for split in {recipe.demonstrations.split, *recipe.evaluation.splits}:
+    splits = {recipe.demonstrations.split, *recipe.evaluation.splits}
+    if recipe.world.name == "alfworld":
+        folders = [data_folder() / "json_2.1.1" / FOLDERS[split] for split in splits]
+        if not all(folder.is_dir() for folder in folders):
+            pytest.skip(f"needs ALFWorld's games under {data_folder()} (alfworld-download, or ALFWORLD_DATA)")
+    for split in splits:
         names = {task.name for task in world.tasks(split, recipe.world.tasks)}
         assert names
         assert recipe.world.tasks is None or names == set(recipe.world.tasks)
