@@ -236,13 +236,30 @@ class OfflineRLConfig(TrainingConfig):
 
 
 class AgentConfig(Section):
-    """How an agent acts."""
+    """Who acts, and how: the paper's agent, without some of its parts if so wanted, or a baseline."""
 
+    kind: Literal["step_hrl", "flat", "history_hrl"] = "step_hrl"
+    """``flat`` is one policy that reads a transcript of the whole episode; ``history_hrl`` has two levels, the lower of
+    which reads the transcript of its subtask."""
+    hierarchy: bool = True
+    """Only of ``step_hrl``: whether a high level names subtasks, or the instruction is the only one."""
+    local_progress: bool = True
+    """Only of ``step_hrl``: whether local progress is kept."""
+    history_characters: PositiveInt = 4000
+    """Longest transcript in a prompt, of agents that read one; what is older is dropped."""
+    history_steps: PositiveInt | None = None
+    """Most steps of it; None: as many as fit."""
     unreadable_action: str | None = None
     """What is done where the low level's reply cannot be read; None does nothing. The public code does ``None``."""
     refused_claims_count: bool = False
     """Whether a subtask ends when the low level says so with an action the world did not understand, as it does in the
     paper. Here nothing was done then, and the subtask goes on."""
+
+    @model_validator(mode="after")
+    def _only_what_the_kind_has(self) -> AgentConfig:
+        if self.kind != "step_hrl" and not (self.hierarchy and self.local_progress):
+            raise ValueError(f"only step_hrl can go without hierarchy or local_progress, not {self.kind}")
+        return self
 
 
 class MaxNewTokens(Section):

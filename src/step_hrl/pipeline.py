@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from step_hrl import stamps
-from step_hrl.agents.base import Watcher
-from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.agents.base import Agent, Watcher
+from step_hrl.agents.registry import agent_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import GenerationConfig, Recipe, SelectionConfig, WorldConfig
 from step_hrl.demonstrations import demonstrate
@@ -32,7 +32,7 @@ from step_hrl.renaming import renamed
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
-from step_hrl.transitions import Judge, claimed, distinct, transitions
+from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 
 POLICY_FOLDER = "policy"
@@ -163,13 +163,14 @@ class Pipeline:
             "demonstrations": stamps.digest(*(encode_line(episode) for episode in solved)),
             "backbone": self.recipe.backbone.model_dump(mode="json"),
             "behavior_cloning": config.model_dump(mode="json"),
+            "reads": self._reads,
             "seed": self.recipe.seed,
         }
         stamps.enter_stage(self.cloned_policy.parent, inputs, self._console)
         if self.cloned_policy.is_dir():
             self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
             return self.cloned_policy
-        train, held_out = _split(solved, config.held_out_fraction)
+        train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
@@ -233,6 +234,7 @@ class Pipeline:
             "episodes": stamps.digest(*(encode_line(episode) for episode in (*expert, *collected))),
             "policy": self._policy_digest(before),
             "offline_rl": config.model_dump(mode="json"),
+            "reads": self._reads,
             "seed": self.recipe.seed,
         }
         folder = policy.parent
@@ -241,7 +243,7 @@ class Pipeline:
             self._console.print(f"offline RL: {policy} is already there", markup=False)
             return policy
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
-        train, held_out = _split([*expert, *collected], config.held_out_fraction, judge)
+        train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
         ids = frozenset(episode.id for episode in collected)
         run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
@@ -320,8 +322,26 @@ class Pipeline:
         return chosen
 
     @property
-    def _agent(self) -> StepHrlAgent:
-        return StepHrlAgent(**self.recipe.agent.model_dump())
+    def _agent(self) -> Agent:
+        return agent_for(self.recipe.agent)
+
+    @property
+    def _reads(self) -> dict[str, Any]:
+        """What decides which prompts an agent is trained on."""
+        acting = {"unreadable_action", "refused_claims_count"}
+        return self.recipe.agent.model_dump(mode="json", exclude=acting)
+
+    def _split(
+        self, episodes: Sequence[Episode], fraction: float, judge: Judge = claimed
+    ) -> tuple[list[Transition], list[Transition]]:
+        """Training and held-out transitions; whole episodes are held out, spread evenly, at least one of many."""
+        every = max(2, round(1 / fraction)) if fraction > 0 else 0
+        train: list[Transition] = []
+        held_out: list[Transition] = []
+        for number, episode in enumerate(episodes):
+            chosen = held_out if every and number % every == every - 1 else train
+            chosen.extend(self._agent.transitions(episode, judge))
+        return train, held_out
 
     def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
         from step_hrl.engines.transformers import TransformersEngine
@@ -390,7 +410,7 @@ class Pipeline:
         return backbone.load(self.recipe.backbone, texts=texts, seed=self.recipe.seed)
 
     def _transitions(self) -> list[Transition]:
-        return [transition for episode in self.load_demonstrations() for transition in transitions(episode)]
+        return [cut for episode in self.load_demonstrations() for cut in self._agent.transitions(episode, claimed)]
 
     def _policy_digest(self, policy: Path | None) -> str:
         if policy is None:
@@ -486,16 +506,3 @@ def _value_correlations(policy: Path | None) -> dict[str, float] | None:
     """What stage 2 found out about its critics, if the policy is of stage 2."""
     file = policy.with_name("values.json") if policy is not None else None
     return json.loads(file.read_text()) if file is not None and file.is_file() else None
-
-
-def _split(
-    episodes: Sequence[Episode], fraction: float, judge: Judge = claimed
-) -> tuple[list[Transition], list[Transition]]:
-    """Training and held-out transitions; whole episodes are held out, spread evenly, at least one of many."""
-    every = max(2, round(1 / fraction)) if fraction > 0 else 0
-    train: list[Transition] = []
-    held_out: list[Transition] = []
-    for number, episode in enumerate(episodes):
-        chosen = held_out if every and number % every == every - 1 else train
-        chosen.extend(transitions(episode, judge))
-    return train, held_out

@@ -34,10 +34,10 @@ def transitions(episode: Episode, judge: Judge = claimed) -> list[Transition]:
 
     ``judge`` decides which of the subtasks said to be complete are worth the low level's reward.
     """
-    cut = list(_high(episode))
+    cut = list(high(episode))
     for segment in episode.segments:
-        rewards = _low_rewards(segment, judge)
-        cut += _low(episode, segment, rewards)
+        rewards = low_rewards(segment, judge)
+        cut += low(episode, segment, _low_states(segment), rewards)
         cut += _progress(episode, segment, rewards)
     return cut
 
@@ -65,11 +65,11 @@ def distinct(cut: Iterable[Transition]) -> list[Transition]:
     return list(first.values())
 
 
-def _high(episode: Episode) -> Iterator[Transition]:
-    """s = (c, G_k, p^_(k-1), o^k_0), u = g_k, r = the subtask's reward, s' = the next subtask's state."""
+def high(episode: Episode) -> Iterator[Transition]:
+    """The high level's: s = (c, G_k, p^_(k-1), o^k_0), u = g_k, r = the subtask's reward, s' the next one's state."""
     for segment, following in _with_following(episode.segments):
         over = following is None and _ended(segment)
-        yield _transition(
+        yield transition(
             episode,
             Role.HIGH,
             state=_high_state(episode, segment),
@@ -109,22 +109,31 @@ def _interrupted(segment: Segment) -> Segment:
     )
 
 
-def _low(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
-    """s = (g_k, p_t, o_t), u = the action and its flag; the subtask's end is terminal."""
-    for (step, after), reward in zip(_with_following(segment.steps), rewards, strict=True):
+def low(episode: Episode, segment: Segment, states: Sequence[str], rewards: Sequence[float]) -> Iterator[Transition]:
+    """The low level's in a segment: u = the action and its flag; the subtask's end is terminal.
+
+    ``states`` are the prompts it read, one a step, and the one it would have read after the last.
+    """
+    for number, (step, after) in enumerate(_with_following(segment.steps)):
         over = _subtask_over(segment, step, after)
-        following = low_level.State(segment.subtask, _progress_after(step), step.next_observation)
         decision = low_level.Decision(step.action, step.subtask_done)
-        yield _transition(
+        yield transition(
             episode,
             Role.LOW,
-            state=low_level.render(low_level.State(segment.subtask, step.local_progress, step.observation)),
+            state=states[number],
             utterance=low_level.utterance(decision) if step.unreadable is None else step.unreadable,
-            reward=reward,
-            next_state=None if over else low_level.render(following),
+            reward=rewards[number],
+            next_state=None if over else states[number + 1],
             terminated=over,
             imitable=not step.perturbed,
         )
+
+
+def _low_states(segment: Segment) -> list[str]:
+    """s = (g_k, p_t, o_t)."""
+    read = [(step.local_progress, step.observation) for step in segment.steps]
+    read += [(_progress_after(step), step.next_observation) for step in segment.steps[-1:]]
+    return [low_level.render(low_level.State(segment.subtask, progress, seen)) for progress, seen in read]
 
 
 def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
@@ -136,7 +145,7 @@ def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> I
         over = _subtask_over(segment, step, following)
         if following is None and not over:
             continue  # the episode broke here: what its update led to is not known
-        yield _transition(
+        yield transition(
             episode,
             Role.PROGRESS,
             state=_progress_state(segment, step),
@@ -171,15 +180,15 @@ def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
     return step.terminated or (following is None and segment.ended_by == "policy")
 
 
-def _low_rewards(segment: Segment, judge: Judge) -> list[float]:
-    """1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
+def low_rewards(segment: Segment, judge: Judge) -> list[float]:
+    """The low level's: 1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
     rewards = [0.0 if step.understood else NOT_UNDERSTOOD_REWARD for step in segment.steps]
     if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].understood and judge(segment):
         rewards[-1] = SUBTASK_REWARD
     return rewards
 
 
-def _transition(
+def transition(
     episode: Episode,
     role: Role,
     *,
@@ -191,6 +200,7 @@ def _transition(
     duration: int = 1,
     imitable: bool = True,
 ) -> Transition:
+    """A transition of an episode."""
     return Transition(
         role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name, imitable
     )

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Protocol
 
-from step_hrl.types import Act, Ask, EndedBy, Episode, Observation, Outcome, Segment, Step, Task, Utterance
+from step_hrl.errors import UnreadableReply
+from step_hrl.roles import high_level
+from step_hrl.roles.low_level import Decision
+from step_hrl.transitions import Judge
+from step_hrl.types import (
+    NOTHING,
+    Act,
+    Ask,
+    EndedBy,
+    Episode,
+    Observation,
+    Outcome,
+    Role,
+    Segment,
+    Step,
+    Task,
+    Transition,
+    Utterance,
+)
 
 Play = Generator[Ask | Act, Utterance | Outcome, None]
 """An :class:`Ask` is answered by an :class:`Utterance`, an :class:`Act` by an :class:`Outcome`."""
@@ -86,6 +105,69 @@ class Agent(Protocol):
     def play(self, task: Task, observation: Observation, log: EpisodeLog) -> Play:
         """Play one episode from its first observation until an outcome is over, recording it in the log."""
         ...
+
+    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
+        """Cut an episode, whoever lived it, into what this agent would have read and said: what it is trained on."""
+        ...
+
+
+def begin_subtask(state: high_level.State, log: EpisodeLog) -> Generator[Ask | Act, Utterance | Outcome, str | None]:
+    """Ask the high level for a subtask and begin its segment; None, and all is over, where it said nothing readable."""
+    named = said((yield Ask(Role.HIGH, high_level.render(state))))
+    try:
+        subtask, unreadable = high_level.parse(named.text), None
+    except UnreadableReply:
+        subtask, unreadable = "", named.text
+    earlier = (state.completed_subtasks, state.final_progress, state.observation)
+    log.begin(Segment(subtask, *earlier, (), "policy", unreadable, named.usage))
+    if unreadable is None:
+        return subtask
+    log.end("unreadable")  # nothing to act on, and asking again would bring the same
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the low level said, and what came of it. ``decision`` is None where it could not be read."""
+
+    decision: Decision | None
+    reply: Utterance
+    outcome: Outcome
+
+    @property
+    def action(self) -> str:
+        """What was done; empty where the reply could not be read."""
+        return self.decision.action if self.decision else ""
+
+    def step(self, observation: Observation, progress: str = NOTHING) -> Step:
+        """The step to record, before any progress is written of it."""
+        return Step(
+            observation=observation,
+            local_progress=progress,
+            action=self.action,
+            subtask_done=self.decision.subtask_done if self.decision else False,
+            reward=self.outcome.reward,
+            next_observation=self.outcome.observation,
+            next_local_progress=None,
+            understood=self.outcome.understood,
+            terminated=self.outcome.terminated,
+            truncated=self.outcome.truncated,
+            unreadable=None if self.decision else self.reply.text,
+            usages={Role.LOW: self.reply.usage},
+        )
+
+
+def attempt(
+    prompt: str, parse: Callable[[str], Decision], unreadable_action: str | None
+) -> Generator[Ask | Act, Utterance | Outcome, Attempt]:
+    """Ask the low level and do what it says; ``unreadable_action`` where that cannot be read."""
+    reply = said((yield Ask(Role.LOW, prompt)))
+    try:
+        decision = parse(reply.text)
+    except UnreadableReply:
+        decision = None
+    outcome = happened((yield Act(decision.action if decision else unreadable_action)))
+    return Attempt(decision, reply, outcome)
 
 
 def said(answer: Utterance | Outcome) -> Utterance:

@@ -1,0 +1,54 @@
+"""Two levels without local progress, as in GLIDER (Hu et al. 2025): each reads a history of its own."""
+
+from __future__ import annotations
+
+from step_hrl import history_transitions
+from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask
+from step_hrl.history_transitions import after
+from step_hrl.roles import high_level, history, low_level
+from step_hrl.roles.history import Bounds
+from step_hrl.transitions import Judge
+from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Task, Transition
+
+
+class HistoryHrlAgent:
+    """The high level reads the completed subtasks, the low level the transcript of the running one."""
+
+    def __init__(
+        self, bounds: Bounds, *, unreadable_action: str | None = None, refused_claims_count: bool = False
+    ) -> None:
+        """See ``AgentConfig`` for the arguments."""
+        self._bounds = bounds
+        self._unreadable_action = unreadable_action
+        self._refused_claims_count = refused_claims_count
+
+    @property
+    def name(self) -> str:
+        """``history_hrl``."""
+        return "history_hrl"
+
+    def play(self, task: Task, observation: Observation, log: EpisodeLog) -> Play:
+        """Play one episode; see :class:`~step_hrl.agents.base.Agent`."""
+        completed: tuple[str, ...] = ()
+        over = False
+        while not over:
+            subtask = yield from begin_subtask(high_level.State(task.instruction, completed, NOTHING, observation), log)
+            if subtask is None:
+                return
+            state, subtask_done = history.State(subtask, (), observation), False
+            ended_by: EndedBy = "episode"
+            while not (subtask_done or over):
+                prompt = history.render(state, "Subtask", self._bounds)
+                tried = yield from attempt(prompt, low_level.parse, self._unreadable_action)
+                step = tried.step(state.observation)
+                log.step(step)
+                state = history.State(subtask, after(state.events, step), step.next_observation)
+                subtask_done = step.subtask_done and (step.understood or self._refused_claims_count)
+                over = tried.outcome.over
+                ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
+            log.end(ended_by)
+            completed, observation = (*completed, subtask), state.observation
+
+    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
+        """Cut an episode into what this agent would have read; see :class:`~step_hrl.agents.base.Agent`."""
+        return history_transitions.hierarchical(episode, self._bounds, judge)

@@ -1,0 +1,163 @@
+"""Every agent is trained on exactly what it reads when it acts; baselines read transcripts that are bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.scripted import CountingEnv
+
+from step_hrl.agents.base import Agent, EpisodeLog
+from step_hrl.agents.registry import agent_for
+from step_hrl.config import AgentConfig
+from step_hrl.envs.base import ActionLimit
+from step_hrl.roles import history
+from step_hrl.roles.history import Bounds, Event
+from step_hrl.roles.text import ACTION_CHARACTERS
+from step_hrl.transitions import claimed
+from step_hrl.types import Ask, Episode, Observation, Outcome, Role, Task, Usage, Utterance
+
+TASK = Task("counting", "count", 0, "train", "Count to five.")
+AGENTS = {
+    "step_hrl": AgentConfig(),
+    "step_hrl-no_hierarchy": AgentConfig(hierarchy=False),
+    "step_hrl-no_local_progress": AgentConfig(local_progress=False),
+    "step_hrl-no_hierarchy-no_local_progress": AgentConfig(hierarchy=False, local_progress=False),
+    "flat": AgentConfig(kind="flat"),
+    "flat_window-2": AgentConfig(kind="flat", history_steps=2),
+    "history_hrl": AgentConfig(kind="history_hrl"),
+}
+
+
+def live(agent: Agent, answer: Callable[[Ask], str], limit: int = 20) -> tuple[Episode, list[Ask]]:
+    """One episode in the counting world, and everything that was asked."""
+    env = ActionLimit(CountingEnv(), limit)
+    observation, _ = env.reset(TASK)
+    log, asked = EpisodeLog(TASK), list[Ask]()
+    play = agent.play(TASK, observation, log)
+    wanted = next(play)
+    info = {"score": 0.0, "success": False}
+    try:
+        while True:
+            if isinstance(wanted, Ask):
+                asked.append(wanted)
+                wanted = play.send(Utterance(answer(wanted), Usage(len(wanted.prompt), 0, 1)))
+            else:
+                seen, reward, terminated, truncated, info = env.step(wanted.action)
+                wanted = play.send(Outcome(seen, reward, terminated, truncated, info["understood"]))
+    except StopIteration:
+        return Episode("e", log.task, log.segments, info["score"], info["success"]), asked
+
+
+def counting(kind: str) -> Callable[[Ask], str]:
+    """Subtasks of two counts each; every third decision is refused by the world."""
+    decisions = 0
+
+    def answer(ask: Ask) -> str:
+        nonlocal decisions
+        if ask.role is not Role.LOW:
+            return "count twice" if ask.role is Role.HIGH else "counted"
+        decisions += 1
+        action = "dance" if decisions % 3 == 0 else "count"
+        return action if kind == "flat" else f"{action}; {decisions % 2 == 0}"
+
+    return answer
+
+
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("limit", [4, 20])
+def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) -> None:
+    config = AGENTS[name]
+    agent = agent_for(config)
+    episode, asked = live(agent, counting(config.kind), limit)
+    assert agent.name == name
+    assert episode.success == (limit == 20)
+    cut = agent.transitions(episode, claimed)
+    for role in Role:
+        read = [ask.prompt for ask in asked if ask.role is role]
+        assert [transition.state for transition in cut if transition.role is role] == read
+    assert {ask.role for ask in asked} == {
+        "step_hrl": set(Role),
+        "step_hrl-no_hierarchy": {Role.LOW, Role.PROGRESS},
+        "step_hrl-no_local_progress": {Role.HIGH, Role.LOW},
+        "history_hrl": {Role.HIGH, Role.LOW},
+    }.get(name, {Role.LOW})
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
+    agent = agent_for(AGENTS[name])
+    episode, _ = live(agent, counting(AGENTS[name].kind), 4)
+    for role in Role:
+        cut = [transition for transition in agent.transitions(episode, claimed) if transition.role is role]
+        for now, then in pairwise(cut):
+            assert now.terminated or now.next_state == then.state
+        assert not cut or cut[-1].terminated or cut[-1].next_state is not None
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: str) -> None:
+    shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
+    agent = agent_for(AGENTS[name])
+    low = [transition for transition in agent.transitions(shown, claimed) if transition.role is Role.LOW]
+    assert [transition.utterance.split(";")[0] for transition in low] == [step.action for step in shown.steps]
+    if not AGENTS[name].local_progress:
+        assert not any("counted" in transition.state for transition in low)
+    if not AGENTS[name].hierarchy:
+        assert all("Subtask: Count to five." in transition.state for transition in low)
+        assert [transition.utterance.endswith("True") for transition in low] == [False] * (len(low) - 1) + [True]
+
+
+def test_without_a_hierarchy_progress_names_what_is_done() -> None:
+    shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
+    cut = agent_for(AgentConfig(hierarchy=False)).transitions(shown, claimed)
+    said = [transition.utterance for transition in cut if transition.role is Role.PROGRESS]
+    assert said[:3] == ["counted", "count twice; counted", "count twice; counted; counted"]
+
+
+def test_rewards_of_a_flat_policy_are_the_worlds() -> None:
+    episode, _ = live(agent_for(AGENTS["flat"]), counting("flat"))
+    cut = agent_for(AGENTS["flat"]).transitions(episode, claimed)
+    assert [transition.reward for transition in cut] == [step.reward for step in episode.steps]
+    assert [transition.terminated for transition in cut] == [False] * (len(cut) - 1) + [True]
+
+
+FLAT_PROMPT = """\
+Take the next action.
+Task: Count to five.
+History: (1 earlier); dance > Nothing happens.; count > You count to 2.
+Look: room: 2 marks
+Inventory: chalk
+Action:"""
+
+
+def test_a_transcript_snapshot() -> None:
+    events = (Event("count", "You count to 1."), Event("dance", "Nothing happens."), Event("count", "You count to 2."))
+    state = history.State("Count to five.", events, Observation("You count to 2.", "room: 2 marks", "chalk"))
+    assert history.render(state, "Task", Bounds(1000, steps=2)) == FLAT_PROMPT
+    start = history.State("Count to five.", (), Observation("You enter.", "room: 0 marks"))
+    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in history.render(start, "Task", Bounds(9))
+
+
+@pytest.mark.parametrize(
+    ("characters", "steps", "left_out"), [(1000, None, 0), (1000, 3, 2), (1000, 9, 0), (14, None, 3), (6, None, 5)]
+)
+def test_what_does_not_fit_is_dropped_from_the_beginning(characters: int, steps: int | None, left_out: int) -> None:
+    assert history.dropped([Event("a", "b")] * 5, Bounds(characters, steps)) == left_out
+
+
+@given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=900)), max_size=12), st.integers(1, 2000))
+def test_a_transcript_never_outgrows_its_bound(told: list[tuple[str, str]], characters: int) -> None:
+    state = history.State(
+        "g", tuple(Event(action[:ACTION_CHARACTERS], answer) for action, answer in told), Observation("")
+    )
+    empty = len(history.render(history.State("g", (), Observation("")), "Task", Bounds(characters)))
+    assert len(history.render(state, "Task", Bounds(characters))) <= empty + characters + len("(12 earlier); ")
+
+
+def test_what_a_baseline_does_not_have_cannot_be_taken_from_it() -> None:
+    with pytest.raises(ValueError, match="only step_hrl can go without hierarchy or local_progress, not flat"):
+        AgentConfig(kind="flat", local_progress=False)
