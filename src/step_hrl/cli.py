@@ -103,6 +103,14 @@ def play(
 
 
 @app.command()
+def compare(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Train and play the agents that a recipe compares, once a seed each. Goes on where it was left."""
+    from step_hrl.compare import Comparison
+
+    Comparison(load_recipe(recipe, overrides or ()), Console()).run()
+
+
+@app.command()
 def doctor() -> None:
     """Say what is missing on this machine, and how to get it."""
     from step_hrl.doctor import examine

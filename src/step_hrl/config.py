@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -115,6 +116,8 @@ class TrainingConfig(Section):
 
     epochs: PositiveFloat = 5.0
     """Passes over the data; may be a fraction."""
+    tokens: PositiveInt | None = None
+    """Padded tokens to read, instead of epochs: whatever an agent's prompts are like, it is trained on as much text."""
     learning_rate: PositiveFloat = 1e-4
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` orthogonalises the matrices' updates (Jordan et al. 2024) and keeps AdamW for the rest."""
@@ -296,6 +299,36 @@ class EvaluationConfig(Section):
     """Whether an episode that broke counts as 0, as in the public code, or with the score it had reached."""
 
 
+class Contestant(Section):
+    """One of the agents to compare: in what it differs from the recipe."""
+
+    agent: AgentConfig = AgentConfig()
+    stage_2: bool = True
+    """Whether it is trained by stage 2 too, where the recipe has one."""
+    data_weights: DataWeights | None = None
+    """Of stage 2, if not the recipe's."""
+
+
+class CompareConfig(Section):
+    """Which agents are compared with one another. All else is the recipe's, and the same for all."""
+
+    agents: Annotated[dict[str, Contestant], Field(min_length=2)]
+    """By the name that tables give them; the first is the one the others are compared with."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    """Every agent is trained and played once with each."""
+    tokens: PositiveInt
+    """Padded tokens of stage 1's training, the same for every agent."""
+
+    @model_validator(mode="after")
+    def _one_folder_a_cell(self) -> CompareConfig:
+        for name in self.agents:
+            if re.fullmatch(r"\w[\w.+-]*", name) is None:
+                raise ValueError(f"{name!r} names no folder: use letters, digits and . + - _")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds named twice: {self.seeds}")
+        return self
+
+
 Preset = Literal["method", "reference"]
 
 _PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
@@ -335,6 +368,8 @@ class Recipe(Section):
     agent: AgentConfig = AgentConfig()
     generation: GenerationConfig = GenerationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    compare: CompareConfig | None = None
+    """What `step-hrl compare` compares; nothing else reads it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -413,18 +448,27 @@ def _complaint(section: type[Section], error: ErrorDetails) -> tuple[str, str]:
 
 
 def _fields_at(section: type[Section], path: Sequence[str]) -> list[str]:
+    """The keys that may stand at a path: a section's fields; below a mapping of sections, any name leads to one."""
+    named = False
     for part in path:
+        if named:
+            named = False
+            continue
         field = section.model_fields.get(part)
-        inner = _section_in(field.annotation) if field else None
+        inner, named = _section_in(field.annotation) if field else (None, False)
         if inner is None:
             return []
         section = inner
     return list(section.model_fields)
 
 
-def _section_in(annotation: Any) -> type[Section] | None:
+def _section_in(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """The section an annotation holds, and whether it holds several by name."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
+        return annotation, False
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next((s for s in map(_section_in, typing.get_args(annotation)) if s), None)
-    return None
+        inner = [_section_in(argument) for argument in typing.get_args(annotation)]
+        return next((found for found in inner if found[0]), (None, False))
+    if typing.get_origin(annotation) is dict:
+        return _section_in(typing.get_args(annotation)[1])[0], True
+    return None, False

@@ -43,9 +43,13 @@ DEMONSTRATION_SECONDS = 300.0
 class Pipeline:
     """A recipe at work in its output folder."""
 
-    def __init__(self, recipe: Recipe, console: Console) -> None:
-        """Check the recipe's world and tasks at once. Raises :class:`~step_hrl.errors.StepHrlError`."""
+    def __init__(self, recipe: Recipe, console: Console, *, demonstrations: Path | None = None) -> None:
+        """Check the recipe's world and tasks at once. Raises :class:`~step_hrl.errors.StepHrlError`.
+
+        ``demonstrations`` is the folder to keep demonstrations in, if not the recipe's own: recipes may share them.
+        """
         self.recipe = recipe
+        self._demonstrations = demonstrations or recipe.folder / "demonstrations"
         self.world: World = world_for(recipe.world)
         self._console = console
         self._wanted = self._demonstration_jobs()
@@ -59,7 +63,7 @@ class Pipeline:
     @property
     def demonstrations_file(self) -> Path:
         """Where the demonstrations are."""
-        return self.recipe.folder / "demonstrations" / "episodes.jsonl"
+        return self._demonstrations / "episodes.jsonl"
 
     @property
     def cloned_policy(self) -> Path:
@@ -269,8 +273,7 @@ class Pipeline:
 
         ``per_task`` is the recipe's where it is None.
         """
-        label = self._label(policy)
-        folder = self.recipe.folder / "evaluation" / f"{label}-{split}"
+        label, folder = self._label(policy), self._evaluation(split, policy)
         tasks = self._tasks(split, per_task or self.recipe.evaluation.per_task)
         facts = self._facts(split)
         inputs = {**self._playing(policy, split), "generation": self.recipe.generation.model_dump(mode="json")}
@@ -283,6 +286,15 @@ class Pipeline:
         found = {**facts, "policy": str(inputs["policy"])}
         write_summary(folder / "summary.json", summary, found, _value_correlations(policy))
         return summary
+
+    def evaluated(self, split: str) -> list[Episode]:
+        """The episodes of the latest policy's evaluation. Raises DataError where some are missing."""
+        file = self._evaluation(split, self.policy_folder) / "episodes.jsonl"
+        jobs = [Job(task, self.recipe.seed) for task in self._tasks(split, self.recipe.evaluation.per_task)]
+        found, missing = _wanted_of(read_episodes(file), jobs)
+        if missing:
+            raise DataError(str(file), f"{len(missing)} of {len(jobs)} episodes are missing", "run `step-hrl eval`")
+        return found
 
     def stored_episode(self, file: Path, key: str | None) -> Episode:
         """An episode of a file: the first, or the first of a task such as ``boil:14``. Raises DataError."""
@@ -430,6 +442,10 @@ class Pipeline:
             "agent": self.recipe.agent.model_dump(mode="json"),
             "seed": self.recipe.seed,
         }
+
+    def _evaluation(self, split: str, policy: Path | None) -> Path:
+        """Where a policy's evaluation on a split is kept."""
+        return self.recipe.folder / "evaluation" / f"{self._label(policy)}-{split}"
 
     def _label(self, policy: Path | None) -> str:
         """A policy's name among the recipe's evaluations, such as ``offline_rl-round-1``."""

@@ -11,10 +11,10 @@ from tests.micro import micro_backbone, transitions, weights
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError, RecipeError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, tokenize
+from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, rounded, tokenize
 from step_hrl.training import checkpoints, loop
 from step_hrl.training.behavior_cloning import BehaviorCloning
-from step_hrl.training.loop import BatchPlan, Losses, train
+from step_hrl.training.loop import LENGTH_MULTIPLE, BatchPlan, Losses, train
 from step_hrl.types import Role
 
 QUICK = BehaviorCloningConfig(
@@ -248,6 +248,15 @@ def test_processes_share_what_one_would_read(epochs: float) -> None:
     assert len(read) == pytest.approx(epochs * 101, abs=30)
     later = list(BatchPlan(samples, config, 0, 2).updates_from(5, 1))
     assert later == plans[1][5:]
+
+
+@pytest.mark.parametrize("length", [10, 90])
+def test_a_budget_of_tokens_is_read_whatever_the_samples_are_like(length: int) -> None:
+    config = changed(tokens=20_000, tokens_per_batch=500)
+    samples = of_lengths([length] * 100)
+    plan = BatchPlan(samples, config, seed=0, processes=1)
+    read = sum(len(batch) for group in plan.updates_from(0, 0) for batch in group)
+    assert read * rounded(length, LENGTH_MULTIPLE) == pytest.approx(20_000, rel=0.05)
 
 
 def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

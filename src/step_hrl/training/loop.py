@@ -76,15 +76,17 @@ class BatchPlan:
     """Which samples each process reads at each update, from (seed, update) alone: what a resumed run needs."""
 
     def __init__(self, samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> None:
-        """Plan the updates of ``config.epochs`` passes over these samples."""
+        """Plan the updates of ``config.epochs`` passes over these samples, or of ``config.tokens``."""
         self._sizes = _sizes(samples)
+        tokens = sum(rows * length for rows, length in self._sizes)
+        epochs = config.epochs if config.tokens is None else config.tokens / tokens
         self._tokens_per_batch = config.tokens_per_batch
         self._accumulated = config.gradient_accumulation
         self._seed = seed
         self._processes = processes
-        whole = math.floor(config.epochs)
+        whole = math.floor(epochs)
         per_epoch = [self._updates_in(self._batches(epoch)) for epoch in range(whole)]
-        part = config.epochs - whole
+        part = epochs - whole
         last = math.ceil(part * self._updates_in(self._batches(whole))) if part else 0
         self.updates = sum(per_epoch) + last
         """Updates in the whole run."""

@@ -1,0 +1,105 @@
+"""Agents against one another: each trained and played once a seed, on the same demonstrations, tasks and tokens.
+
+A cell is one agent with one seed, a recipe's run in a folder of its own. Cells that are finished are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from step_hrl.config import CompareConfig, Contestant, Recipe
+from step_hrl.errors import RecipeError
+from step_hrl.pipeline import Pipeline
+from step_hrl.records import to_json
+from step_hrl.report import plots, tables
+from step_hrl.report.comparison import Compared, compare
+from step_hrl.storage import write_atomically
+from step_hrl.types import Episode
+
+COMPARISON_VERSION = 1
+"""Version of ``comparison.json``; raised whenever a field changes meaning."""
+
+
+class Comparison:
+    """A recipe's agents, in cells below its output folder."""
+
+    def __init__(self, recipe: Recipe, console: Console) -> None:
+        """Check all cells' recipes at once. Raises :class:`~step_hrl.errors.StepHrlError`."""
+        if recipe.compare is None:
+            raise RecipeError("compare", "not in the recipe", "add a section `compare:` with `agents:` and `tokens:`")
+        self._recipe = recipe
+        self._compare: CompareConfig = recipe.compare
+        self._console = console
+        self._cells = {
+            (name, seed): Pipeline(
+                self._cell(name, contestant, seed),
+                console,
+                demonstrations=recipe.folder / f"seed{seed}" / "demonstrations",
+            )
+            for seed in self._compare.seeds
+            for name, contestant in self._compare.agents.items()
+        }
+
+    def run(self) -> dict[str, dict[str, Compared]]:
+        """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
+        for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
+            self._console.print(f"{name}, seed {seed}: cell {number} of {len(self._cells)}", markup=False, style="bold")
+            pipeline.run()
+        results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
+        self._write(results)
+        return results
+
+    def _cell(self, name: str, contestant: Contestant, seed: int) -> Recipe:
+        """The recipe of one agent with one seed."""
+        training = self._recipe.behavior_cloning.model_copy(update={"tokens": self._compare.tokens})
+        stage_2 = self._recipe.offline_rl if contestant.stage_2 else None
+        if stage_2 is not None and contestant.data_weights is not None:
+            stage_2 = stage_2.model_copy(update={"data_weights": contestant.data_weights})
+        changes: dict[str, Any] = {
+            "name": f"{self._recipe.name}/{name}",
+            "seed": seed,
+            "output": str(self._recipe.folder / f"seed{seed}" / name),
+            "agent": contestant.agent,
+            "behavior_cloning": training,
+            "evaluation": self._recipe.evaluation.model_copy(update={"untrained_per_task": 0}),
+            "offline_rl": stage_2,
+            "compare": None,
+        }
+        return self._recipe.model_copy(update=changes)
+
+    def _compared(self, split: str) -> dict[str, Compared]:
+        played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}
+        for (name, seed), pipeline in self._cells.items():
+            played[name][seed] = pipeline.evaluated(split)
+        return compare(played)
+
+    def _write(self, results: dict[str, dict[str, Compared]]) -> None:
+        folder = self._recipe.folder
+        content = {
+            "comparison_version": COMPARISON_VERSION,
+            "recipe": self._recipe.model_dump(mode="json"),
+            "splits": to_json(results),
+        }
+        write_atomically(folder / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(folder / "comparison.md", "\n".join(self._sections(results)))
+        for split, agents in results.items():
+            first = next(iter(agents))
+            title = f"{split}: scores out of 100, with 95% intervals; differences to {first}"
+            self._console.print(tables.terminal(agents, title))
+        for path in self._plots(results):
+            self._console.print(f"plot: {path}", markup=False)
+
+    def _sections(self, results: dict[str, dict[str, Compared]]) -> Iterator[str]:
+        for split, agents in results.items():
+            yield f"## {split}\n\n{tables.markdown(agents)}"
+
+    def _plots(self, results: dict[str, dict[str, Compared]]) -> list[Path]:
+        if not plots.available():
+            self._console.print("no plots: pip install 'step-hrl[report]'", markup=False)
+            return []
+        return [path for split, agents in results.items() for path in plots.draw(agents, self._recipe.folder, split)]

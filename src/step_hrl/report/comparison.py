@@ -1,0 +1,134 @@
+"""What episodes of several agents on the same tasks and seeds say of them. Pure.
+
+Agents are compared pair by pair: on the same task with the same seed. Intervals resample both, tasks and seeds, for
+another training run would differ as another choice of tasks would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from step_hrl.errors import DataError
+from step_hrl.evaluation import CONFIDENCE, Interval
+from step_hrl.types import Episode, Role, Usage
+
+RESAMPLES = 2000
+
+Played = Mapping[int, Sequence[Episode]]
+"""An agent's episodes by seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An agent's figures on one split. Scores and shares are in [0, 1], tokens are prompt plus completion.
+
+    ``difference`` is the mean of its scores less those of the agent everything is compared with, task by task and seed
+    by seed (0 for that agent itself). ``prompt_tokens_by_step`` is the mean over episodes of the tokens of all prompts
+    that were read for the first action, the second and so on: those of one step.
+    """
+
+    episodes: int
+    score: float
+    score_interval: Interval
+    difference: float
+    difference_interval: Interval
+    success_rate: float
+    failure_rate: float
+    actions: float
+    tokens_per_action: float
+    tokens_per_episode: float
+    longest_prompt_tokens: int
+    prompt_tokens_by_step: tuple[float, ...]
+
+
+def compare(agents: Mapping[str, Played], seed: int = 0) -> dict[str, Compared]:
+    """Compare all agents with the first.
+
+    Raises :class:`~step_hrl.errors.DataError` where one has played other tasks or seeds than the first.
+    """
+    names = list(agents)
+    played_first = {seed: _tasks(episodes) for seed, episodes in agents[names[0]].items()}
+    tasks = next(iter(played_first.values()))
+    found: dict[str, Compared] = {}
+    baseline: NDArray[np.float64] | None = None
+    for name in names:
+        if {seed: _tasks(episodes) for seed, episodes in agents[name].items()} != dict.fromkeys(played_first, tasks):
+            raise DataError(f"comparison: {name}", f"other tasks or seeds than {names[0]}", "run `step-hrl compare`")
+        scores = _scores(agents[name])
+        baseline = scores if baseline is None else baseline
+        episodes = [episode for played in agents[name].values() for episode in played]
+        actions = sum(len(episode.steps) for episode in episodes)
+        tokens = sum(usage.total for episode in episodes for usage in episode.usages.values())
+        by_step = [prompts_by_step(episode) for episode in episodes]
+        found[name] = Compared(
+            episodes=len(episodes),
+            score=float(scores.mean()),
+            score_interval=interval(scores, seed),
+            difference=float((scores - baseline).mean()),
+            difference_interval=interval(scores - baseline, seed),
+            success_rate=sum(episode.success for episode in episodes) / len(episodes),
+            failure_rate=sum(episode.error is not None for episode in episodes) / len(episodes),
+            actions=actions / len(episodes),
+            tokens_per_action=tokens / max(1, actions),
+            tokens_per_episode=tokens / len(episodes),
+            longest_prompt_tokens=max((usage.prompt_tokens for e in episodes for usage in decisions(e)), default=0),
+            prompt_tokens_by_step=_means(by_step),
+        )
+    return found
+
+
+def interval(values: NDArray[np.float64], seed: int) -> Interval:
+    """A 95% bootstrap interval of the mean of (seeds, tasks) values: both are drawn with replacement."""
+    generator = np.random.default_rng(seed)
+    seeds, tasks = values.shape
+    means = [
+        values[generator.integers(seeds, size=seeds)][:, generator.integers(tasks, size=tasks)].mean()
+        for _ in range(RESAMPLES)
+    ]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def decisions(episode: Episode) -> list[Usage]:
+    """The tokens of every single decision, in order."""
+    return [
+        usage
+        for segment in episode.segments
+        for usage in (segment.usage, *(usage for step in segment.steps for usage in step.usages.values()))
+    ]
+
+
+def prompts_by_step(episode: Episode) -> list[int]:
+    """Prompt tokens read for each action: of the action itself, of a subtask named before it, of the progress after."""
+    read: list[int] = []
+    for segment in episode.segments:
+        named = segment.usage.prompt_tokens
+        for step in segment.steps:
+            read.append(named + sum(step.usages[role].prompt_tokens for role in Role if role in step.usages))
+            named = 0
+    return read
+
+
+def _scores(played: Played) -> NDArray[np.float64]:
+    """Final scores, (seeds, tasks), both in order."""
+    return np.array([[e.score for e in sorted(played[seed], key=_key)] for seed in sorted(played)], dtype=np.float64)
+
+
+def _tasks(episodes: Sequence[Episode]) -> list[str]:
+    return sorted(map(_key, episodes))
+
+
+def _key(episode: Episode) -> str:
+    return f"{episode.task.split}/{episode.task.key}"
+
+
+def _means(rows: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Column means of rows of different length, each over the rows that reach it."""
+    longest = max(map(len, rows), default=0)
+    columns = ([row[place] for row in rows if len(row) > place] for place in range(longest))
+    return tuple(sum(column) / len(column) for column in columns)

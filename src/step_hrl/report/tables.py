@@ -1,0 +1,54 @@
+"""A comparison as a table for the terminal and as Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rich.markup import escape
+from rich.table import Table
+
+from step_hrl.evaluation import Interval
+from step_hrl.report.comparison import Compared
+
+
+def terminal(agents: Mapping[str, Compared], title: str) -> Table:
+    """One row an agent; scores and shares in [0, 100]."""
+    shown = Table(title=title, title_justify="left")
+    for place, (label, _) in enumerate(_COLUMNS):
+        shown.add_column(label, justify="right" if place else "left", overflow="fold")
+    for cells in _rows(agents):
+        shown.add_row(*map(escape, cells))
+    return shown
+
+
+def markdown(agents: Mapping[str, Compared]) -> str:
+    """The same as a Markdown table."""
+    lines = [[label for label, _ in _COLUMNS], ["---"] * len(_COLUMNS), *_rows(agents)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _rows(agents: Mapping[str, Compared]) -> list[list[str]]:
+    return [[cell(name, compared) for _, cell in _COLUMNS] for name, compared in agents.items()]
+
+
+def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f} ({100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f})"
+
+
+def _difference(compared: Compared) -> str:
+    alone = compared.difference_interval == Interval(0.0, 0.0)
+    return "-" if alone else _with_interval(compared.difference, compared.difference_interval, "+")
+
+
+_COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
+    ("agent", lambda name, c: name),
+    ("episodes", lambda name, c: str(c.episodes)),
+    ("score", lambda name, c: _with_interval(c.score, c.score_interval)),
+    ("difference", lambda name, c: _difference(c)),
+    ("success, %", lambda name, c: f"{100 * c.success_rate:.1f}"),
+    ("failed, %", lambda name, c: f"{100 * c.failure_rate:.1f}"),
+    ("actions", lambda name, c: f"{c.actions:.1f}"),
+    ("tokens an action", lambda name, c: f"{c.tokens_per_action:.0f}"),
+    ("tokens an episode", lambda name, c: f"{c.tokens_per_episode:.0f}"),
+    ("longest prompt", lambda name, c: str(c.longest_prompt_tokens)),
+)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from step_hrl.errors import DataError
+from step_hrl.evaluation import Interval
+from step_hrl.report import plots, tables
+from step_hrl.report.comparison import Compared, Played, compare, interval, prompts_by_step
+from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
+
+SEEN = Observation("")
+
+
+def step(low: int, progress: int | None = None) -> Step:
+    usages = {Role.LOW: Usage(low, 0, 2)} | ({} if progress is None else {Role.PROGRESS: Usage(progress, 0, 3)})
+    return Step(SEEN, NOTHING, "go", False, 0.0, SEEN, NOTHING, usages=usages)
+
+
+def segment(named: int, *steps: Step) -> Segment:
+    return Segment("g", (), NOTHING, SEEN, steps, "policy", usage=Usage(named, 0, 1) if named else Usage())
+
+
+def episode(variation: int, score: float, *segments: Segment) -> Episode:
+    task = Task("w", "t", variation, "dev")
+    return Episode(f"e{variation}", task, segments, score, score == 1.0)
+
+
+def played(*scores: tuple[float, ...]) -> Played:
+    told = segment(10, step(20, 30))
+    return {seed: [episode(task, score, told) for task, score in enumerate(row)] for seed, row in enumerate(scores)}
+
+
+def test_tokens_are_counted_step_by_step() -> None:
+    told = episode(0, 1.0, segment(10, step(20, 30), step(21, 31)), segment(11, step(22)))
+    assert prompts_by_step(told) == [60, 52, 33]
+    [found] = compare({"a": {0: [told]}}).values()
+    assert found.prompt_tokens_by_step == (60.0, 52.0, 33.0)
+    assert found.longest_prompt_tokens == 31
+    # Two subtasks of one token, three actions of two, two progress texts of three.
+    assert found.tokens_per_episode == 145 + 2 + 6 + 6
+    assert found.tokens_per_action == pytest.approx(159 / 3)
+
+
+def test_steps_that_few_episodes_reach_are_means_of_those_that_do() -> None:
+    long, short = episode(0, 0.0, segment(0, step(10), step(20))), episode(1, 0.0, segment(0, step(30)))
+    [found] = compare({"a": {0: [long, short]}}).values()
+    assert found.prompt_tokens_by_step == (20.0, 20.0)
+
+
+def test_agents_are_compared_task_by_task_and_seed_by_seed() -> None:
+    found = compare({"a": played((0.5, 1.0), (0.0, 0.5)), "b": played((1.0, 1.0), (0.5, 1.0))})
+    assert found["a"].difference == 0.0
+    assert found["a"].difference_interval == Interval(0.0, 0.0)
+    assert (found["b"].score, found["b"].difference) == (0.875, 0.375)
+    assert found["b"].success_rate == 0.75
+    assert found["b"].episodes == 4
+
+
+def test_the_order_of_episodes_makes_no_difference() -> None:
+    scores = played((0.5, 1.0, 0.25), (0.0, 0.5, 0.75))
+    turned = {seed: list(reversed(list(episodes))) for seed, episodes in scores.items()}
+    assert compare({"a": scores, "b": turned})["b"].difference_interval == Interval(0.0, 0.0)
+
+
+@pytest.mark.parametrize("others", [played((0.5,)), played((0.5, 1.0), (1.0, 1.0)), {7: played((0.5, 1.0))[0]}])
+def test_unequal_comparisons_are_refused(others: Played) -> None:
+    with pytest.raises(DataError, match="comparison: b: other tasks or seeds than a"):
+        compare({"a": played((0.5, 1.0)), "b": others})
+
+
+def test_tasks_that_differ_between_seeds_are_refused() -> None:
+    uneven = {0: played((0.5, 1.0))[0], 1: played((0.5,))[0]}
+    with pytest.raises(DataError, match="other tasks"):
+        compare({"a": uneven, "b": uneven})
+
+
+def test_an_interval_holds_what_seeds_and_tasks_do() -> None:
+    assert interval(np.full((3, 5), 0.4), 0) == Interval(pytest.approx(0.4), pytest.approx(0.4))
+    # Between seeds nothing is the same: with two of them every mean from one to the other is drawn.
+    assert interval(np.array([[0.0] * 50, [1.0] * 50]), 0) == Interval(0.0, 1.0)
+    many = interval(np.random.default_rng(0).random((5, 400)), 0)
+    assert 0.45 < many.low < 0.5 < many.high < 0.55
+
+
+@pytest.fixture
+def compared() -> dict[str, Compared]:
+    return compare({"step_hrl": played((0.5, 1.0)), "flat": played((0.0, 0.5))})
+
+
+def test_the_markdown_table(compared: dict[str, Compared]) -> None:
+    interval = Interval(-0.5, -0.5)
+    assert compared["flat"].difference_interval == interval
+    first, _, one, other = tables.markdown(compared).splitlines()
+    assert first.startswith("| agent | episodes | score | difference | success, % |")
+    assert "| step_hrl | 2 | 75.0 (50.0 to 100.0) | - | 50.0 |" in one
+    assert "| flat | 2 | 25.0 (0.0 to 50.0) | -50.0 (-50.0 to -50.0) | 0.0 |" in other
+    assert tables.terminal(compared, "dev").row_count == 2
+
+
+def test_an_agent_like_the_first_is_told_from_it(compared: dict[str, Compared]) -> None:
+    twin = replace(compared["step_hrl"], difference_interval=Interval(0.0, 0.0))
+    assert "| - |" in tables.markdown({"twin": twin})
+
+
+def test_plots_are_drawn(compared: dict[str, Compared], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the report extra")
+    written = plots.draw(compared, tmp_path, "dev")
+    assert {path.name for path in written} == {
+        f"{name}-dev.{kind}" for name in ("prompt-tokens", "score-per-token") for kind in ("png", "svg")
+    }
+    assert all(path.stat().st_size > 1000 for path in written)

@@ -1,0 +1,80 @@
+"""Agents compared on pantry, in small: cells that resume, one comparison of equal parts."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from step_hrl.compare import Comparison
+from step_hrl.config import load_recipe
+from step_hrl.errors import RecipeError
+
+RECIPE = """\
+name: small
+world: {name: pantry, workers: 1, action_limit: 4, tasks: [put-one, examine-in-light]}
+demonstrations: {per_task: 2}
+backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 1024}}
+generation: {max_new_tokens: {high: 3, low: 3, progress: 3}}
+evaluation: {splits: [seen], per_task: 2}
+compare:
+  tokens: 4000
+  seeds: [0, 1]
+  agents:
+    step_hrl: {}
+    flat: {agent: {kind: flat}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    found = Comparison(load_recipe(recipe), console).run()["seen"]
+    assert list(found) == ["step_hrl", "flat"]
+    assert [compared.episodes for compared in found.values()] == [8, 8]
+    folder = Path("runs/small")
+    written = json.loads((folder / "comparison.json").read_text())
+    assert written["splits"]["seen"]["flat"]["score"] == found["flat"].score
+    assert written["recipe"]["compare"]["tokens"] == 4000
+    assert "| step_hrl | 8 |" in (folder / "comparison.md").read_text()
+    # Demonstrations are shared by a seed's agents, and every agent was trained on as much text.
+    assert sorted(path.parts[-3] for path in folder.glob("*/demonstrations/episodes.jsonl")) == ["seed0", "seed1"]
+    again = io.StringIO()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")}
+    assert Comparison(load_recipe(recipe), Console(file=again, width=200)).run()["seen"] == found
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")} == before
+    assert "flat, seed 1: cell 4 of 4" in again.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (["compare=null"], "compare: not in the recipe"),
+        (["compare.agent={}"], "compare.agent: unknown key; did you mean agents?"),
+        (["compare.agents.flat.agent.kind=flatt"], "input should be 'step_hrl', 'flat' or 'history_hrl'"),
+        (["compare.agents.flat.agnt.kind=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
+        (["compare.agents.flat.agent.knd=flat"], "compare.agents.flat.agent.knd: unknown key; did you mean kind?"),
+        (["compare.seeds=[1,1]"], "seeds named twice"),
+        (["compare.agents={../a: {}, b: {}}"], "names no folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(recipe: Path, changes: list[str], complaint: str) -> None:
+    with pytest.raises(RecipeError, match=complaint.replace("?", r"\?")):
+        Comparison(load_recipe(recipe, changes), Console(file=io.StringIO()))
+    assert not Path("runs").exists()
+
+
+def test_one_agent_alone_is_no_comparison(recipe: Path) -> None:
+    recipe.write_text(RECIPE.replace("    flat: {agent: {kind: flat}}\n", ""))
+    with pytest.raises(RecipeError, match=r"compare\.agents.*at least 2"):
+        load_recipe(recipe)
