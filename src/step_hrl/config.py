@@ -241,9 +241,12 @@ class OfflineRLConfig(TrainingConfig):
 class AgentConfig(Section):
     """Who acts, and how: the paper's agent, without some of its parts if so wanted, or a baseline."""
 
-    kind: Literal["step_hrl", "flat", "history_hrl"] = "step_hrl"
+    kind: Literal["step_hrl", "flat", "history_hrl", "react"] = "step_hrl"
     """``flat`` is one policy that reads a transcript of the whole episode; ``history_hrl`` has two levels, the lower of
-    which reads the transcript of its subtask."""
+    which reads the transcript of its subtask; ``react`` is ``flat`` for a model that is prompted only, and thinks aloud
+    before it acts."""
+    instructions: str = ""
+    """Only of ``react``: what it is told of the world, such as which commands there are."""
     hierarchy: bool = True
     """Only of ``step_hrl``: whether a high level names subtasks, or the instruction is the only one."""
     local_progress: bool = True
@@ -262,6 +265,8 @@ class AgentConfig(Section):
     def _only_what_the_kind_has(self) -> AgentConfig:
         if self.kind != "step_hrl" and not (self.hierarchy and self.local_progress):
             raise ValueError(f"only step_hrl can go without hierarchy or local_progress, not {self.kind}")
+        if self.kind != "react" and self.instructions:
+            raise ValueError(f"only react is given instructions, not {self.kind}")
         return self
 
 
@@ -283,6 +288,23 @@ class GenerationConfig(Section):
     batch_size: PositiveInt = 64
     """Most asks answered in one forward pass."""
     mixed_precision: MixedPrecision = "auto"
+
+
+class ApiConfig(Section):
+    """A model behind an HTTP interface of OpenAI's form. It is prompted, never trained."""
+
+    base_url: str
+    """Such as ``http://localhost:8000/v1``."""
+    model: str
+    """What the server calls it."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key."""
+    concurrent: PositiveInt = 8
+    """Requests under way at once."""
+    retries: Annotated[int, Field(ge=0)] = 6
+    """How often a request is sent again that met a full or failing server."""
+    timeout_seconds: PositiveFloat = 120.0
+    """Longest wait for one answer."""
 
 
 class EvaluationConfig(Section):
@@ -367,6 +389,8 @@ class Recipe(Section):
     """Stage 2; None ends with stage 1."""
     agent: AgentConfig = AgentConfig()
     generation: GenerationConfig = GenerationConfig()
+    api: ApiConfig | None = None
+    """A model to play instead of one that is trained here: for `step-hrl eval` and `play`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     compare: CompareConfig | None = None
     """What `step-hrl compare` compares; nothing else reads it."""

@@ -88,7 +88,10 @@ class Pipeline:
         return self.recipe.folder / "offline_rl" / f"round-{number}" / POLICY_FOLDER
 
     def run(self) -> None:
-        """All stages, then one table of what was reached."""
+        """All stages, then one table of what was reached. A model behind an interface is only played."""
+        if self.recipe.api is not None:
+            self._console.print(table({split: self.evaluate(split, None) for split in self.recipe.evaluation.splits}))
+            return
         self.demonstrations()
         self.behavior_cloning()
         policies = {"behaviour cloning": self.cloned_policy}
@@ -340,7 +343,7 @@ class Pipeline:
     @property
     def _reads(self) -> dict[str, Any]:
         """What decides which prompts an agent is trained on."""
-        acting = {"unreadable_action", "refused_claims_count"}
+        acting = {"unreadable_action", "refused_claims_count", "instructions"}
         return self.recipe.agent.model_dump(mode="json", exclude=acting)
 
     def _split(
@@ -356,6 +359,10 @@ class Pipeline:
         return train, held_out
 
     def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
+        if self.recipe.api is not None:
+            from step_hrl.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(self.recipe.api, generation)
         from step_hrl.engines.transformers import TransformersEngine
 
         return TransformersEngine(self._backbone(policy), generation, self.recipe.seed)
@@ -425,6 +432,8 @@ class Pipeline:
         return [cut for episode in self.load_demonstrations() for cut in self._agent.transitions(episode, claimed)]
 
     def _policy_digest(self, policy: Path | None) -> str:
+        if self.recipe.api is not None:
+            return f"api:{self.recipe.api.model}"
         if policy is None:
             return "untrained:" + stamps.digest(self.recipe.backbone.model_dump_json().encode())
         weights = sorted(policy.glob("*.safetensors"))
@@ -449,6 +458,8 @@ class Pipeline:
 
     def _label(self, policy: Path | None) -> str:
         """A policy's name among the recipe's evaluations, such as ``offline_rl-round-1``."""
+        if self.recipe.api is not None:
+            return "api"
         if policy is None:
             return "untrained"
         place = policy.parent if policy.name == POLICY_FOLDER else policy

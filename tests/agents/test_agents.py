@@ -14,7 +14,8 @@ from step_hrl.agents.base import Agent, EpisodeLog
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
 from step_hrl.envs.base import ActionLimit
-from step_hrl.roles import history
+from step_hrl.errors import RecipeError, UnreadableReply
+from step_hrl.roles import history, react
 from step_hrl.roles.history import Bounds, Event
 from step_hrl.roles.text import ACTION_CHARACTERS
 from step_hrl.transitions import claimed
@@ -123,6 +124,50 @@ def test_rewards_of_a_flat_policy_are_the_worlds() -> None:
     cut = agent_for(AGENTS["flat"]).transitions(episode, claimed)
     assert [transition.reward for transition in cut] == [step.reward for step in episode.steps]
     assert [transition.terminated for transition in cut] == [False] * (len(cut) - 1) + [True]
+
+
+REACT_PROMPT = """\
+You act in a world of text, one action at a time, to do the task. First think about what to do next, then act. \
+Answer in two lines:
+Thought: what you think
+Action: one action
+Say `count`.
+Task: Count to five.
+History: count > You count to 1.
+Look: room: 1 marks
+Thought:"""
+
+
+def test_a_prompted_model_thinks_aloud_and_acts() -> None:
+    agent = agent_for(AgentConfig(kind="react", instructions="Say `count`.\n"))
+    episode, asked = live(
+        agent, lambda ask: "The next number.\nAction: count" if len(ask.prompt) % 5 else "I give up.", 9
+    )
+    assert agent.name == "react"
+    assert all(step.action == "count" or step.unreadable == "I give up." for step in episode.steps)
+    assert [ask.role for ask in asked] == [Role.LOW] * len(episode.steps)
+    state = history.State("Count to five.", (Event("count", "You count to 1."),), Observation("", "room: 1 marks"))
+    assert react.render(state, "Say `count`.\n", Bounds(1000)) == REACT_PROMPT
+    with pytest.raises(RecipeError, match="react is prompted, not trained"):
+        agent.transitions(episode, claimed)
+
+
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ("Thought: hm\nAction: go to desk 1", "go to desk 1"),
+        ("hm\n**Action:** `open drawer 1`.", "open drawer 1"),
+        ("action: look\nAction: sleep", "look"),
+    ],
+)
+def test_an_action_is_found_among_thoughts(reply: str, action: str) -> None:
+    assert react.parse(reply) == action
+
+
+@pytest.mark.parametrize("reply", ["", "look", "Action:", "My action is: look"])
+def test_thoughts_alone_are_no_action(reply: str) -> None:
+    with pytest.raises(UnreadableReply):
+        react.parse(reply)
 
 
 FLAT_PROMPT = """\

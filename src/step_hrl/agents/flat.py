@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from step_hrl import history_transitions
 from step_hrl.agents.base import EpisodeLog, Play, attempt
+from step_hrl.errors import RecipeError
 from step_hrl.history_transitions import after
-from step_hrl.roles import history
+from step_hrl.roles import history, react
 from step_hrl.roles.history import Bounds
 from step_hrl.roles.low_level import Decision
 from step_hrl.transitions import Judge
@@ -13,25 +14,29 @@ from step_hrl.types import NOTHING, Episode, Observation, Segment, Task, Transit
 
 
 class FlatAgent:
-    """Acts on the instruction, the latest part of its transcript that ``bounds`` allow, and what it sees."""
+    """Acts on the instruction, the latest part of its transcript that ``bounds`` allow, and what it sees.
 
-    def __init__(self, bounds: Bounds, *, unreadable_action: str | None = None) -> None:
+    With ``thinks`` (the instructions of a world, may be empty) it is a prompted model that thinks aloud first.
+    """
+
+    def __init__(self, bounds: Bounds, *, unreadable_action: str | None = None, thinks: str | None = None) -> None:
         """See ``AgentConfig`` for the arguments."""
         self._bounds = bounds
         self._unreadable_action = unreadable_action
+        self._thinks = thinks
 
     @property
     def name(self) -> str:
-        """``flat``, or ``flat_window`` where it reads so many steps and no more."""
-        return "flat" if self._bounds.steps is None else f"flat_window-{self._bounds.steps}"
+        """``flat`` or ``react``, with the number of steps it reads where there is one."""
+        name = "flat" if self._thinks is None else "react"
+        return name if self._bounds.steps is None else f"{name}_window-{self._bounds.steps}"
 
     def play(self, task: Task, observation: Observation, log: EpisodeLog) -> Play:
         """Play one episode; see :class:`~step_hrl.agents.base.Agent`. All of it is one segment."""
         log.begin(Segment(task.instruction, (), NOTHING, observation, (), "episode"))
         state, over, truncated = history.State(task.instruction, (), observation), False, False
         while not over:
-            prompt = history.render(state, "Task", self._bounds)
-            tried = yield from attempt(prompt, _decision, self._unreadable_action)
+            tried = yield from attempt(self._prompt(state), self._decision, self._unreadable_action)
             step = tried.step(state.observation)
             log.step(step)
             state = history.State(state.goal, after(state.events, step), step.next_observation)
@@ -39,9 +44,19 @@ class FlatAgent:
         log.end("limit" if truncated else "episode")
 
     def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
-        """Cut an episode into what this agent would have read; it has no subtasks to judge."""
+        """Cut an episode into what this agent would have read; it has no subtasks to judge.
+
+        Raises :class:`~step_hrl.errors.RecipeError` for one that thinks: nobody has shown it its thoughts.
+        """
+        if self._thinks is not None:
+            raise RecipeError("agent.kind", "react is prompted, not trained", "play it with `step-hrl eval` and `api:`")
         return history_transitions.flat(episode, self._bounds)
 
+    def _prompt(self, state: history.State) -> str:
+        if self._thinks is None:
+            return history.render(state, "Task", self._bounds)
+        return react.render(state, self._thinks, self._bounds)
 
-def _decision(reply: str) -> Decision:
-    return Decision(history.parse(reply), False)
+    def _decision(self, reply: str) -> Decision:
+        parse = history.parse if self._thinks is None else react.parse
+        return Decision(parse(reply), False)

@@ -13,8 +13,9 @@ from step_hrl.roles.history import Bounds
 def agent_for(config: AgentConfig) -> Agent:
     """The agent a recipe describes."""
     bounds = Bounds(config.history_characters, config.history_steps)
-    if config.kind == "flat":
-        return FlatAgent(bounds, unreadable_action=config.unreadable_action)
+    if config.kind in ("flat", "react"):
+        thinks = config.instructions if config.kind == "react" else None
+        return FlatAgent(bounds, unreadable_action=config.unreadable_action, thinks=thinks)
     if config.kind == "history_hrl":
         return HistoryHrlAgent(
             bounds,
