@@ -14,6 +14,7 @@ from rich.console import Console
 
 from step_hrl.config import CompareConfig, Contestant, Recipe
 from step_hrl.errors import RecipeError
+from step_hrl.models.cost import Prices, Shape
 from step_hrl.pipeline import Pipeline
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
@@ -76,7 +77,12 @@ class Comparison:
         played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}
         for (name, seed), pipeline in self._cells.items():
             played[name][seed] = pipeline.evaluated(split)
-        return compare(played)
+        prices = Prices(**self._compare.prices.model_dump()) if self._compare.prices else None
+        return compare(played, self._shapes, prices)
+
+    @property
+    def _shapes(self) -> dict[str, Shape]:
+        return {name: Shape.read(pipeline.policy_folder) for (name, _), pipeline in self._cells.items()}
 
     def _write(self, results: dict[str, dict[str, Compared]]) -> None:
         folder = self._recipe.folder

@@ -331,6 +331,15 @@ class Contestant(Section):
     """Of stage 2, if not the recipe's."""
 
 
+class PricesConfig(Section):
+    """What a million tokens cost, in whatever currency."""
+
+    prompt: Annotated[float, Field(ge=0)]
+    cached: Annotated[float, Field(ge=0)]
+    """Of a prompt, those that were known from one before."""
+    completion: Annotated[float, Field(ge=0)]
+
+
 class CompareConfig(Section):
     """Which agents are compared with one another. All else is the recipe's, and the same for all."""
 
@@ -340,6 +349,8 @@ class CompareConfig(Section):
     """Every agent is trained and played once with each."""
     tokens: PositiveInt
     """Padded tokens of stage 1's training, the same for every agent."""
+    prices: PricesConfig | None = None
+    """To say what an episode would have cost."""
 
     @model_validator(mode="after")
     def _one_folder_a_cell(self) -> CompareConfig:

@@ -8,6 +8,7 @@ import pytest
 
 from step_hrl.errors import DataError
 from step_hrl.evaluation import Interval
+from step_hrl.models.cost import Prices, Shape, multiply_adds
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, Played, compare, interval, prompts_by_step
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
@@ -43,6 +44,17 @@ def test_tokens_are_counted_step_by_step() -> None:
     # Two subtasks of one token, three actions of two, two progress texts of three.
     assert found.tokens_per_episode == 145 + 2 + 6 + 6
     assert found.tokens_per_action == pytest.approx(159 / 3)
+
+
+def test_what_episodes_cost_is_the_sum_over_single_decisions() -> None:
+    told = episode(0, 1.0, segment(10, step(20, 30)))
+    shape, prices = Shape(4, 2, 8, 2, 1, 2, 50), Prices(prompt=1.0, cached=0.1, completion=10.0)
+    [found] = compare({"a": {0: [told]}}, {"a": shape}, prices).values()
+    spent = (Usage(10, 0, 1), Usage(20, 0, 2), Usage(30, 0, 3))
+    assert found.multiply_adds_per_episode == sum(multiply_adds(shape, usage) for usage in spent)
+    assert found.price_per_episode == pytest.approx((60 + 6 * 10) / 1e6)
+    [plain] = compare({"a": {0: [told]}}).values()
+    assert (plain.multiply_adds_per_episode, plain.price_per_episode) == (None, None)
 
 
 def test_steps_that_few_episodes_reach_are_means_of_those_that_do() -> None:

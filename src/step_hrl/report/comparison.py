@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from step_hrl.errors import DataError
 from step_hrl.evaluation import CONFIDENCE, Interval
+from step_hrl.models.cost import Prices, Shape, multiply_adds
 from step_hrl.types import Episode, Role, Usage
 
 RESAMPLES = 2000
@@ -43,10 +44,17 @@ class Compared:
     tokens_per_episode: float
     longest_prompt_tokens: int
     prompt_tokens_by_step: tuple[float, ...]
+    multiply_adds_per_episode: float | None = None
+    price_per_episode: float | None = None
 
 
-def compare(agents: Mapping[str, Played], seed: int = 0) -> dict[str, Compared]:
-    """Compare all agents with the first.
+def compare(
+    agents: Mapping[str, Played],
+    shapes: Mapping[str, Shape] | None = None,
+    prices: Prices | None = None,
+    seed: int = 0,
+) -> dict[str, Compared]:
+    """Compare all agents with the first. ``shapes`` are their backbones', where multiply-adds are to be estimated.
 
     Raises :class:`~step_hrl.errors.DataError` where one has played other tasks or seeds than the first.
     """
@@ -64,6 +72,8 @@ def compare(agents: Mapping[str, Played], seed: int = 0) -> dict[str, Compared]:
         actions = sum(len(episode.steps) for episode in episodes)
         tokens = sum(usage.total for episode in episodes for usage in episode.usages.values())
         by_step = [prompts_by_step(episode) for episode in episodes]
+        each = [usage for episode in episodes for usage in decisions(episode)]
+        shape = shapes.get(name) if shapes else None
         found[name] = Compared(
             episodes=len(episodes),
             score=float(scores.mean()),
@@ -75,8 +85,10 @@ def compare(agents: Mapping[str, Played], seed: int = 0) -> dict[str, Compared]:
             actions=actions / len(episodes),
             tokens_per_action=tokens / max(1, actions),
             tokens_per_episode=tokens / len(episodes),
-            longest_prompt_tokens=max((usage.prompt_tokens for e in episodes for usage in decisions(e)), default=0),
+            longest_prompt_tokens=max((usage.prompt_tokens for usage in each), default=0),
             prompt_tokens_by_step=_means(by_step),
+            multiply_adds_per_episode=sum(multiply_adds(shape, u) for u in each) / len(episodes) if shape else None,
+            price_per_episode=sum(map(prices.of, each)) / len(episodes) if prices else None,
         )
     return found
 

@@ -35,6 +35,10 @@ def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
     return f"{100 * value:{sign}.1f} ({100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f})"
 
 
+def _or_dash(value: float | None, unit: float) -> str:
+    return "-" if value is None else f"{value / unit:.3g}"
+
+
 def _difference(compared: Compared) -> str:
     alone = compared.difference_interval == Interval(0.0, 0.0)
     return "-" if alone else _with_interval(compared.difference, compared.difference_interval, "+")
@@ -51,4 +55,6 @@ _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
     ("tokens an action", lambda name, c: f"{c.tokens_per_action:.0f}"),
     ("tokens an episode", lambda name, c: f"{c.tokens_per_episode:.0f}"),
     ("longest prompt", lambda name, c: str(c.longest_prompt_tokens)),
+    ("10^9 multiply-adds", lambda name, c: _or_dash(c.multiply_adds_per_episode, 1e9)),
+    ("price an episode", lambda name, c: _or_dash(c.price_per_episode, 1.0)),
 )

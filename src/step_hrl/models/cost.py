@@ -1,0 +1,82 @@
+"""What decisions cost: multiply-adds, estimated from a decoder's shape, and money, from a price list. Pure but for reading."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_hrl.errors import ModelError
+from step_hrl.types import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a decoder with gated feed-forward layers and grouped attention, as Llama has (Touvron et al. 2023)."""
+
+    width: int
+    layers: int
+    feed_forward: int
+    heads: int
+    key_value_heads: int
+    head_width: int
+    vocabulary: int
+
+    @classmethod
+    def read(cls, policy: Path) -> Shape:
+        """The shape of a policy's backbone, from its ``config.json``. Raises ModelError where it is not such a decoder."""
+        file = policy / "config.json"
+        try:
+            told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            heads = int(told["num_attention_heads"])
+            return cls(
+                width=int(told["hidden_size"]),
+                layers=int(told["num_hidden_layers"]),
+                feed_forward=int(told["intermediate_size"]),
+                heads=heads,
+                key_value_heads=int(told.get("num_key_value_heads") or heads),
+                head_width=int(told.get("head_dim") or told["hidden_size"] // heads),
+                vocabulary=int(told["vocab_size"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                str(file), f"does not tell a decoder's shape ({error!r})", "train the policy first"
+            ) from error
+
+
+def multiply_adds(shape: Shape, usage: Usage) -> int:
+    """Multiply-adds of one decision.
+
+    Every token that is not cached passes all layers and attends to all before it and to itself; every token that is
+    said takes one look at the whole vocabulary. Normalisation, activations and embeddings are left out.
+
+    >>> multiply_adds(Shape(2, 1, 3, 1, 1, 2, 5), Usage(prompt_tokens=1, completion_tokens=1))
+    90
+    """
+    attention = shape.heads * shape.head_width
+    projections = 2 * shape.width * attention + 2 * shape.width * shape.key_value_heads * shape.head_width
+    token = shape.layers * (projections + 3 * shape.width * shape.feed_forward)
+    last, known = usage.total, usage.cached_tokens
+    pairs = (last * (last + 1) - known * (known + 1)) // 2
+    said = usage.completion_tokens * shape.width * shape.vocabulary
+    return (last - known) * token + pairs * 2 * shape.layers * attention + said
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million tokens cost, in whatever currency."""
+
+    prompt: float
+    cached: float
+    completion: float
+
+    def of(self, usage: Usage) -> float:
+        """What one decision costs.
+
+        >>> Prices(prompt=2.0, cached=0.5, completion=10.0).of(Usage(1_000_000, 400_000, 100_000))
+        2.4
+        """
+        new = usage.prompt_tokens - usage.cached_tokens
+        total = new * self.prompt + usage.cached_tokens * self.cached + usage.completion_tokens * self.completion
+        return total / 1_000_000
