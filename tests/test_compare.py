@@ -62,7 +62,8 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     [
         (["compare=null"], "compare: not in the recipe"),
         (["compare.agent={}"], "compare.agent: unknown key; did you mean agents?"),
-        (["compare.agents.flat.agent.kind=flatt"], "input should be 'step_hrl', 'flat' or 'history_hrl'"),
+        (["compare.agents.flat.agent.kind=flatt"], "input should be 'step_hrl', 'flat', "),
+        (["compare.agents.flat.agent.kind=react"], "react is prompted, not trained"),
         (["compare.agents.flat.agnt.kind=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
         (["compare.agents.flat.agent.knd=flat"], "compare.agents.flat.agent.knd: unknown key; did you mean kind?"),
         (["compare.seeds=[1,1]"], "seeds named twice"),

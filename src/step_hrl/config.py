@@ -353,8 +353,10 @@ class CompareConfig(Section):
     """To say what an episode would have cost."""
 
     @model_validator(mode="after")
-    def _one_folder_a_cell(self) -> CompareConfig:
-        for name in self.agents:
+    def _one_trained_policy_a_cell(self) -> CompareConfig:
+        for name, contestant in self.agents.items():
+            if contestant.agent.kind == "react":
+                raise ValueError(f"{name}: react is prompted, not trained")
             if re.fullmatch(r"\w[\w.+-]*", name) is None:
                 raise ValueError(f"{name!r} names no folder: use letters, digits and . + - _")
         if len(set(self.seeds)) < len(self.seeds):

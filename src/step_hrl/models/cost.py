@@ -1,4 +1,4 @@
-"""What decisions cost: multiply-adds, estimated from a decoder's shape, and money, from a price list. Pure but for reading."""
+"""What decisions cost: multiply-adds, estimated from a decoder's shape, and money, from a price list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from step_hrl.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a decoder with gated feed-forward layers and grouped attention, as Llama has (Touvron et al. 2023)."""
+    """The sizes of a decoder with gated feed-forward layers and grouped attention, such as Llama's."""
 
     width: int
     layers: int
@@ -25,7 +25,7 @@ class Shape:
 
     @classmethod
     def read(cls, policy: Path) -> Shape:
-        """The shape of a policy's backbone, from its ``config.json``. Raises ModelError where it is not such a decoder."""
+        """The shape of a policy's backbone, from its ``config.json``. Raises ModelError where that tells none."""
         file = policy / "config.json"
         try:
             told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
