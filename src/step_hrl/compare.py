@@ -82,7 +82,9 @@ class Comparison:
 
     @property
     def _shapes(self) -> dict[str, Shape]:
-        return {name: Shape.read(pipeline.policy_folder) for (name, _), pipeline in self._cells.items()}
+        """The policies' shapes; adapters do not tell theirs."""
+        folders = {name: pipeline.policy_folder for (name, _), pipeline in self._cells.items()}
+        return {name: Shape.read(folder) for name, folder in folders.items() if (folder / "config.json").is_file()}
 
     def _write(self, results: dict[str, dict[str, Compared]]) -> None:
         folder = self._recipe.folder
