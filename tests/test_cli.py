@@ -56,6 +56,10 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             "no games that can be solved under nowhere/json_2.1.1/train; run `alfworld-download`",
         ),
         (["demos", "small.yaml", "world.name=alfworld", "world.options.dat=x"], "dat: unknown key; did you mean data?"),
+        (
+            ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=null", "demonstrations.renamed=0.5"],
+            "leave demonstrations.renamed at 0",
+        ),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
         (["collect", "small.yaml"], "no policy there"),
         (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from step_hrl.envs.base import TextEnv
+from step_hrl.envs.other_names import OtherNames
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import WorkerLost
-from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.experts.base import Demonstration, expert_for, things_of
 from step_hrl.types import Episode, Job
 
 ATTEMPTS = 2
@@ -22,9 +24,12 @@ def demonstrate(
     *,
     action_limit: int,
     perturbed: float,
+    renamed: float = 0.0,
     on_episode: Callable[[Episode], None],
 ) -> None:
     """Have the expert do every job; episodes are handed over as they come, failures with ``Episode.error``.
+
+    A share ``renamed`` of them, drawn from the job, is shown where things have other names.
 
     Raises :class:`~step_hrl.errors.WorldError` for a world without an expert or a task that does not exist.
     """
@@ -35,7 +40,7 @@ def demonstrate(
     while queue or running:
         while queue and (slot := pool.acquire()) is not None:
             running[slot] = queue.popleft()
-            pool.call(slot, _show, running[slot][0], action_limit, perturbed)
+            pool.call(slot, _show, running[slot][0], action_limit, perturbed, renamed)
         for reply in pool.poll(1.0):
             job, attempt = running.pop(reply.slot)
             pool.release(reply.slot)
@@ -45,10 +50,16 @@ def demonstrate(
                 on_episode(_episode(reply, job))
 
 
-def _show(env: TextEnv, job: Job, action_limit: int, perturbed: float) -> Demonstration:
+def _show(env: TextEnv, job: Job, action_limit: int, perturbed: float, renamed: float) -> Demonstration:
     """Runs in the worker."""
     expert = expert_for(job.task.env)
-    return expert(env, job.task, action_limit=action_limit, seed=job.seed, perturbed=perturbed, repeat=job.repeat)
+    draw = random.Random(f"names {job.task.key} {job.seed} {job.repeat}")
+    names = "other" if draw.random() < renamed else "own"
+    if names == "other":
+        env = OtherNames(env, things_of(job.task.env), draw)
+    shown = expert(env, job.task, action_limit=action_limit, seed=job.seed, perturbed=perturbed, repeat=job.repeat)
+    facts = {**shown.episode.provenance, "names": names}
+    return replace(shown, episode=replace(shown.episode, provenance=facts))
 
 
 def _episode(reply: Reply, job: Job) -> Episode:

@@ -27,7 +27,7 @@ from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
-from step_hrl.experts.base import judge_for
+from step_hrl.experts.base import judge_for, things_of
 from step_hrl.renaming import renamed
 from step_hrl.reporting import Reporter
 from step_hrl.rollout import rollout
@@ -53,6 +53,8 @@ class Pipeline:
         self.world: World = world_for(recipe.world)
         self._console = console
         self._wanted = self._demonstration_jobs()
+        if recipe.demonstrations.renamed:
+            things_of(self.world.name)
         for split in recipe.evaluation.splits:
             self._tasks(split, recipe.evaluation.per_task)
         if recipe.offline_rl is not None:
@@ -118,6 +120,7 @@ class Pipeline:
             "versions": self.world.provenance(config.split),
             "action_limit": config.action_limit,
             "perturbed": config.perturbed,
+            "renamed": config.renamed,
             "seed": self.recipe.seed,
         }
         stamps.enter_stage(self.demonstrations_file.parent, inputs, self._console)
@@ -139,6 +142,7 @@ class Pipeline:
                         pool,
                         action_limit=config.action_limit,
                         perturbed=config.perturbed,
+                        renamed=config.renamed,
                         on_episode=keep,
                     )
         audits = audit.audit(self.load_demonstrations())
@@ -317,6 +321,7 @@ class Pipeline:
                 pool,
                 action_limit=self.recipe.demonstrations.action_limit,
                 perturbed=self.recipe.demonstrations.perturbed,
+                renamed=self.recipe.demonstrations.renamed,
                 on_episode=shown.append,
             )
         return shown[0]

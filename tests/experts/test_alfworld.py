@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from tests.homes import write_games
 
 from step_hrl.envs.alfworld import Alfworld, AlfworldOptions
 from step_hrl.envs.alfworld_games import TASK_TYPES
+from step_hrl.envs.other_names import OtherNames
 from step_hrl.errors import WorldError
 from step_hrl.experts import alfworld
 from step_hrl.experts.alfworld import search
 from step_hrl.experts.alfworld.roles import achieved, decide, mistake, next_subtask, update
 from step_hrl.experts.alfworld.subtasks import parse
 from step_hrl.experts.alfworld.texts import Goal, read_instruction
-from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.experts.base import Demonstration, expert_for, things_of
 from step_hrl.roles import high_level, local_progress, low_level
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, Observation, Role, Segment, Step
@@ -219,6 +221,19 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Demonstration]:
         for task in world.tasks("train")
         for perturbed, repeat in ((0.0, 0), (0.3, 1))
     ]
+
+
+@pytest.mark.alfworld
+def test_a_home_is_done_under_any_names(tmp_path: Path) -> None:
+    pytest.importorskip("alfworld", reason="needs the alfworld extra")
+    write_games(tmp_path, "train")
+    world = Alfworld(AlfworldOptions(data=str(tmp_path)))
+    env = OtherNames(world.open().env(), things_of("alfworld"), random.Random(5))
+    for task in world.tasks("train"):
+        told = expert_for("alfworld")(env, task, action_limit=50, perturbed=0.1).episode
+        assert told.success
+        said = [told.task.instruction, *(step.observation.look or "" for step in told.steps)]
+        assert not set(re.findall(r"\w+", " ".join(said))) & things_of("alfworld")
 
 
 @pytest.mark.alfworld

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -56,6 +56,18 @@ def expert_for(world_name: str) -> Expert:
         raise WorldError("experts", f"no expert for world {world_name!r}", did_you_mean(world_name, _EXPERTS))
     demonstrate: Callable[..., Demonstration] = import_module(_EXPERTS[world_name]).demonstrate
     return demonstrate
+
+
+def things_of(world_name: str) -> Collection[str]:
+    """The words that name a world's things (``THINGS`` of its expert's module), which may be called otherwise.
+
+    Raises :class:`~step_hrl.errors.WorldError` where the expert needs to know them by their names.
+    """
+    expert_for(world_name)
+    things: Collection[str] | None = getattr(import_module(_EXPERTS[world_name]), "THINGS", None)
+    if things is None:
+        raise WorldError("experts", f"{world_name}'s needs things by their names", "leave demonstrations.renamed at 0")
+    return things
 
 
 def judge_for(world_name: str) -> Judge:

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from step_hrl.envs.pantry_home import preposition
+from step_hrl.envs.pantry_houses import OBJECTS
 from step_hrl.errors import WorldError
 from step_hrl.experts.acting import RoleExpert
 from step_hrl.roles import high_level, local_progress, low_level
@@ -23,6 +24,9 @@ _PUT = re.compile(r"put (clean )?(\w+)(?: and (\w+))? ((?:in|on) \w+)")
 _EXAMINE = re.compile(r"examine (\w+) under lamp")
 _SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))?")
 
+
+THINGS = frozenset(OBJECTS)
+"""The words that name things, and may be others."""
 
 _ABSENT = ("piano", "ladder", "carpet")
 """Things no house has."""

@@ -5,5 +5,10 @@ knows what it has been shown, and in which kinds of furniture the train games ke
 """
 
 from step_hrl.experts.alfworld.roles import achieved, demonstrate
+from step_hrl.experts.alfworld.search import places
 
-__all__ = ["achieved", "demonstrate"]
+THINGS = frozenset(places())
+"""The words that name things, and may be others: what they are called changes nothing of how they are looked for, but
+that nobody knows where things of an unknown name mostly are."""
+
+__all__ = ["THINGS", "achieved", "demonstrate"]
