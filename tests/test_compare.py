@@ -47,7 +47,9 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert written["splits"]["seen"]["flat"]["score"] == found["flat"].score
     assert written["recipe"]["compare"]["tokens"] == 4000
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
-    assert "| step_hrl | 8 |" in (folder / "comparison.md").read_text()
+    told = (folder / "comparison.md").read_text()
+    assert "| step_hrl | 8 |" in told
+    assert "| task | expert's actions | step_hrl | flat |" in told
     # Demonstrations are shared by a seed's agents, and every agent was trained on as much text.
     assert sorted(path.parts[-3] for path in folder.glob("*/demonstrations/episodes.jsonl")) == ["seed0", "seed1"]
     again = io.StringIO()

@@ -81,6 +81,14 @@ class Comparison:
         return compare(played, self._shapes, prices)
 
     @property
+    def _lengths(self) -> dict[str, float]:
+        """Mean actions of the expert, by task, over the first seed's demonstrations."""
+        actions: dict[str, list[int]] = {}
+        for episode in next(iter(self._cells.values())).load_demonstrations():
+            actions.setdefault(episode.task.name, []).append(len(episode.steps))
+        return {name: sum(counts) / len(counts) for name, counts in actions.items()}
+
+    @property
     def _shapes(self) -> dict[str, Shape]:
         """The policies' shapes; adapters do not tell theirs."""
         folders = {name: pipeline.policy_folder for (name, _), pipeline in self._cells.items()}
@@ -104,10 +112,11 @@ class Comparison:
 
     def _sections(self, results: dict[str, dict[str, Compared]]) -> Iterator[str]:
         for split, agents in results.items():
-            yield f"## {split}\n\n{tables.markdown(agents)}"
+            yield f"## {split}\n\n{tables.markdown(agents)}\n{tables.markdown_by_task(agents, self._lengths)}"
 
     def _plots(self, results: dict[str, dict[str, Compared]]) -> list[Path]:
         if not plots.available():
             self._console.print("no plots: pip install 'step-hrl[report]'", markup=False)
             return []
-        return [path for split, agents in results.items() for path in plots.draw(agents, self._recipe.folder, split)]
+        folder = self._recipe.folder
+        return [path for split, agents in results.items() for path in plots.draw(agents, self._lengths, folder, split)]

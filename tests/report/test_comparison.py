@@ -10,7 +10,7 @@ from step_hrl.errors import DataError
 from step_hrl.evaluation import Interval
 from step_hrl.models.cost import Prices, Shape, multiply_adds
 from step_hrl.report import plots, tables
-from step_hrl.report.comparison import Compared, Played, compare, interval, prompts_by_step
+from step_hrl.report.comparison import Compared, Played, TaskFigures, compare, interval, prompts_by_step
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 SEEN = Observation("")
@@ -113,6 +113,17 @@ def test_the_markdown_table(compared: dict[str, Compared]) -> None:
     assert tables.terminal(compared, "dev").row_count == 2
 
 
+def test_tasks_stand_in_the_order_of_their_length(compared: dict[str, Compared]) -> None:
+    assert compared["flat"].by_task == {"t": TaskFigures(2, 0.25, 66.0)}
+    other = replace(compared["flat"], by_task={"t": TaskFigures(1, 0.5, 2000.0), "a": TaskFigures(1, 1.0, 90.0)})
+    assert tables.markdown_by_task({"x": other}, {"t": 3.0, "a": 12.5}).splitlines() == [
+        "| task | expert's actions | x |",
+        "| --- | --- | --- |",
+        "| t | 3.0 | 50.0 / 2.0k |",
+        "| a | 12.5 | 100.0 / 0.1k |",
+    ]
+
+
 def test_an_agent_like_the_first_is_told_from_it(compared: dict[str, Compared]) -> None:
     twin = replace(compared["step_hrl"], difference_interval=Interval(0.0, 0.0))
     assert "| - |" in tables.markdown({"twin": twin})
@@ -120,8 +131,7 @@ def test_an_agent_like_the_first_is_told_from_it(compared: dict[str, Compared]) 
 
 def test_plots_are_drawn(compared: dict[str, Compared], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the report extra")
-    written = plots.draw(compared, tmp_path, "dev")
-    assert {path.name for path in written} == {
-        f"{name}-dev.{kind}" for name in ("prompt-tokens", "score-per-token") for kind in ("png", "svg")
-    }
+    written = plots.draw(compared, {"t": 7.5}, tmp_path, "dev")
+    drawn = ("prompt-tokens", "score-per-token", "score-by-length", "tokens-by-length")
+    assert {path.name for path in written} == {f"{name}-dev.{kind}" for name in drawn for kind in ("png", "svg")}
     assert all(path.stat().st_size > 1000 for path in written)

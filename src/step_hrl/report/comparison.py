@@ -24,6 +24,15 @@ Played = Mapping[int, Sequence[Episode]]
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFigures:
+    """An agent's mean score and tokens on one task, over its variations and all seeds."""
+
+    episodes: int
+    score: float
+    tokens_per_episode: float
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """An agent's figures on one split. Scores and shares are in [0, 1], tokens are prompt plus completion.
 
@@ -44,6 +53,7 @@ class Compared:
     tokens_per_episode: float
     longest_prompt_tokens: int
     prompt_tokens_by_step: tuple[float, ...]
+    by_task: Mapping[str, TaskFigures]
     multiply_adds_per_episode: float | None = None
     price_per_episode: float | None = None
 
@@ -70,7 +80,7 @@ def compare(
         baseline = scores if baseline is None else baseline
         episodes = [episode for played in agents[name].values() for episode in played]
         actions = sum(len(episode.steps) for episode in episodes)
-        tokens = sum(usage.total for episode in episodes for usage in episode.usages.values())
+        tokens = sum(map(_tokens, episodes))
         by_step = [prompts_by_step(episode) for episode in episodes]
         each = [usage for episode in episodes for usage in decisions(episode)]
         shape = shapes.get(name) if shapes else None
@@ -87,6 +97,7 @@ def compare(
             tokens_per_episode=tokens / len(episodes),
             longest_prompt_tokens=max((usage.prompt_tokens for usage in each), default=0),
             prompt_tokens_by_step=_means(by_step),
+            by_task=_by_task(episodes),
             multiply_adds_per_episode=sum(multiply_adds(shape, u) for u in each) / len(episodes) if shape else None,
             price_per_episode=sum(map(prices.of, each)) / len(episodes) if prices else None,
         )
@@ -124,6 +135,24 @@ def prompts_by_step(episode: Episode) -> list[int]:
             read.append(named + sum(step.usages[role].prompt_tokens for role in Role if role in step.usages))
             named = 0
     return read
+
+
+def _tokens(episode: Episode) -> int:
+    return sum(usage.total for usage in episode.usages.values())
+
+
+def _by_task(episodes: Sequence[Episode]) -> dict[str, TaskFigures]:
+    groups: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.task.name, []).append(episode)
+    return {
+        name: TaskFigures(
+            len(group),
+            sum(episode.score for episode in group) / len(group),
+            sum(map(_tokens, group)) / len(group),
+        )
+        for name, group in sorted(groups.items())
+    }
 
 
 def _scores(played: Played) -> NDArray[np.float64]:

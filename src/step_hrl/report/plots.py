@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from step_hrl.report.comparison import Compared
+from step_hrl.report.comparison import Compared, TaskFigures
 
 FORMATS = ("png", "svg")
 
@@ -18,13 +19,16 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def draw(agents: Mapping[str, Compared], folder: Path, split: str) -> list[Path]:
-    """Draw prompt tokens against the step and score against tokens; the files that were written."""
+def draw(agents: Mapping[str, Compared], lengths: Mapping[str, float], folder: Path, split: str) -> list[Path]:
+    """Draw prompt tokens against the step, score against tokens, and both against a task's length.
+
+    ``lengths`` are the tasks', in actions that the expert takes. Returns the files that were written.
+    """
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot: Any = import_module("matplotlib.pyplot")
     written: list[Path] = []
-    for name, draw_on in (("prompt-tokens", _prompt_tokens), ("score-per-token", _score_per_token)):
+    for name, draw_on in _plots(lengths).items():
         figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
         draw_on(axes, agents)
         axes.grid(alpha=0.3)
@@ -34,6 +38,30 @@ def draw(agents: Mapping[str, Compared], folder: Path, split: str) -> list[Path]
             figure.savefig(written[-1], dpi=150, metadata={"Date": None} if kind == "svg" else None)
         pyplot.close(figure)
     return written
+
+
+def _plots(lengths: Mapping[str, float]) -> dict[str, Callable[[Any, Mapping[str, Compared]], None]]:
+    return {
+        "prompt-tokens": _prompt_tokens,
+        "score-per-token": _score_per_token,
+        "score-by-length": partial(_by_length, lengths, lambda found: 100 * found.score, "score"),
+        "tokens-by-length": partial(_by_length, lengths, lambda found: found.tokens_per_episode, "tokens an episode"),
+    }
+
+
+def _by_length(
+    lengths: Mapping[str, float],
+    value: Callable[[TaskFigures], float],
+    label: str,
+    axes: Any,
+    agents: Mapping[str, Compared],
+) -> None:
+    tasks = sorted(lengths, key=lambda task: lengths[task])
+    for name, compared in agents.items():
+        played = [task for task in tasks if task in compared.by_task]
+        values = [value(compared.by_task[task]) for task in played]
+        axes.plot([lengths[task] for task in played], values, marker="o", label=name)
+    axes.set(xlabel="actions that the expert takes, by task", ylabel=label, ylim=(0, None))
 
 
 def _prompt_tokens(axes: Any, agents: Mapping[str, Compared]) -> None:

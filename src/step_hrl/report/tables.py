@@ -27,6 +27,18 @@ def markdown(agents: Mapping[str, Compared]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def markdown_by_task(agents: Mapping[str, Compared], lengths: Mapping[str, float]) -> str:
+    """Score and thousands of tokens an episode, task by task, from the shortest to the longest for the expert."""
+    lines = [["task", "expert's actions", *agents], ["---"] * (2 + len(agents))]
+    for task in sorted(lengths, key=lambda name: (lengths[name], name)):
+        cells = [
+            f"{100 * found.score:.1f} / {found.tokens_per_episode / 1000:.1f}k"
+            for found in (compared.by_task[task] for compared in agents.values())
+        ]
+        lines.append([task, f"{lengths[task]:.1f}", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
 def _rows(agents: Mapping[str, Compared]) -> list[list[str]]:
     return [[cell(name, compared) for _, cell in _COLUMNS] for name, compared in agents.items()]
 
