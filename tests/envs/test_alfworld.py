@@ -14,6 +14,7 @@ import pytest
 from tests.homes import write_game, write_games
 
 from step_hrl.config import WorldConfig
+from step_hrl.envs import alfworld_speed
 from step_hrl.envs.alfworld import Alfworld, AlfworldEnv, AlfworldOptions, look
 from step_hrl.envs.alfworld_games import DIALECT, TASK_TYPES, data_folder, find_games
 from step_hrl.envs.pool import Reply, WorkerPool
@@ -261,6 +262,21 @@ def test_twenty_games_of_the_benchmark_say_the_same_as_the_package_as_it_comes()
 
 def memory_megabytes() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_facts_of_old_games_are_forgotten(world: Alfworld, env: AlfworldEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mementos import core
+
+    first = env.reset(PEN)
+    monkeypatch.setattr(alfworld_speed, "INSTANCES", len(core._memento_cache) - 1)
+    other = world.open().env()
+    under_way = other.reset(PEN)[0]
+    assert under_way == first[0]
+    env.reset(Task("alfworld", "look_at_obj_in_light", 0, "seen"))  # forgets, for it is another game
+    assert len(core._memento_cache) < alfworld_speed.INSTANCES
+    for action in ("go to desk 1", "open drawer 1", "take pen 1 from drawer 1", "go to sidetable 1"):
+        assert other.step(action)[4]["understood"]
+    assert other.step("move pen 1 to sidetable 1")[4]["success"]
 
 
 def test_memory_stays_where_it_is_over_games(world: Alfworld, env: AlfworldEnv) -> None:

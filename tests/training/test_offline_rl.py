@@ -239,6 +239,7 @@ ALTERNATIVES: dict[str, object] = {
     "max_gradient_norm": 0.01,
     "tokens_per_batch": 900,
     "gradient_accumulation": 2,
+    "tokens": 1000,
     "mixed_precision": "bf16",
 }
 ELSEWHERE = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from step_hrl.config import Section
 from step_hrl.envs.alfworld_games import DIALECT, NAME, TASK_TYPES, Games, damaged, data_folder, find_games
-from step_hrl.envs.alfworld_speed import speed_up
+from step_hrl.envs.alfworld_speed import forget_old_facts, speed_up
 from step_hrl.envs.base import Info, evenly
 from step_hrl.errors import WorldError, did_you_mean
 from step_hrl.types import Observation, Task
@@ -131,6 +131,7 @@ class AlfworldEnv:
         try:
             if file != self._loaded:
                 self._loaded = None
+                forget_old_facts()
                 self._game.load(str(file))
                 self._loaded = file
             state = self._game.reset()

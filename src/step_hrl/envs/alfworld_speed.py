@@ -23,6 +23,20 @@ PROBLEMS = 4
 """Most translated problems that are remembered, of a few MB each: loading and resetting a game asks four times."""
 
 
+INSTANCES = 50_000
+"""Most facts that textworld keeps, some 800 bytes each. A game has a thousand of its own."""
+
+
+def forget_old_facts() -> None:
+    """Empty textworld's store of facts once it is large: it would keep those of every game that was ever played.
+
+    Facts are compared by what they say: games under way go on with theirs.
+    """
+    kept: dict[Any, Any] = import_module("mementos.core")._memento_cache
+    if len(kept) > INSTANCES:
+        kept.clear()
+
+
 def speed_up() -> None:
     """Change the loaded packages in this process, for good. Doing it again changes nothing."""
     textgen: Any = import_module("textworld.envs.pddl.textgen")
