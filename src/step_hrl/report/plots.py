@@ -68,6 +68,7 @@ def _prompt_tokens(axes: Any, agents: Mapping[str, Compared]) -> None:
     for name, compared in agents.items():
         tokens = compared.prompt_tokens_by_step
         axes.plot(range(1, len(tokens) + 1), tokens, label=name)
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="action of the episode", ylabel="prompt tokens read for it", ylim=(0, None))
 
 
