@@ -438,7 +438,7 @@ class Pipeline:
 
     def _policy_digest(self, policy: Path | None) -> str:
         if self.recipe.api is not None:
-            return f"api:{self.recipe.api.model}"
+            return f"api:{self.recipe.api.model} at {self.recipe.api.base_url}"
         if policy is None:
             return "untrained:" + stamps.digest(self.recipe.backbone.model_dump_json().encode())
         weights = sorted(policy.glob("*.safetensors"))

@@ -185,5 +185,5 @@ def test_a_recipe_plays_a_model_behind_an_interface(
     assert all(step.unreadable == "Thought:" for episode in episodes for step in episode.steps)
     assert all(step.usages[Role.LOW] == Usage(12, 0, 3) for episode in episodes for step in episode.steps)
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["provenance"]["policy"] == "api:echo"
+    assert summary["provenance"]["policy"] == f"api:echo at {server.url}"
     assert not any("s3cret" in path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file())
