@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from step_hrl.compare import Comparison
-from step_hrl.config import load_recipe
 from step_hrl.errors import RecipeError
+from step_hrl.recipes import load_recipe
 
 RECIPE = """\
 name: small
@@ -46,6 +46,7 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     written = json.loads((folder / "comparison.json").read_text())
     assert written["splits"]["seen"]["flat"]["score"] == found["flat"].score
     assert written["recipe"]["compare"]["tokens"] == 4000
+    assert all(compared.wall_time.training > 0 and compared.wall_time.playing > 0 for compared in found.values())
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
     told = (folder / "comparison.md").read_text()
     assert "| step_hrl | 8 |" in told

@@ -13,9 +13,10 @@ import yaml
 from rich.console import Console
 
 from step_hrl import stamps
-from step_hrl.config import Recipe, load_recipe
+from step_hrl.config import Recipe
 from step_hrl.errors import DataError
 from step_hrl.pipeline import Pipeline
+from step_hrl.recipes import load_recipe
 from step_hrl.storage import EpisodeWriter, read_episodes
 from step_hrl.types import Observation, Segment
 from tests.test_cli import PANTRY

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from step_hrl.config import load_recipe
 from step_hrl.envs.alfworld_games import FOLDERS, data_folder
 from step_hrl.envs.registry import world_for
+from step_hrl.recipes import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 

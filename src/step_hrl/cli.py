@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from step_hrl.config import load_recipe
 from step_hrl.errors import StepHrlError
 from step_hrl.pipeline import Pipeline
+from step_hrl.recipes import load_recipe
 from step_hrl.storage import TornLineWarning
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

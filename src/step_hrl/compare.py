@@ -6,7 +6,7 @@ A cell is one agent with one seed, a recipe's run in a folder of its own. Cells 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from step_hrl.models.cost import Prices, Shape
 from step_hrl.pipeline import Pipeline
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
-from step_hrl.report.comparison import Compared, compare
+from step_hrl.report.comparison import Compared, WallTime, compare
 from step_hrl.storage import write_atomically
 from step_hrl.types import Episode
 
@@ -78,7 +78,17 @@ class Comparison:
         for (name, seed), pipeline in self._cells.items():
             played[name][seed] = pipeline.evaluated(split)
         prices = Prices(**self._compare.prices.model_dump()) if self._compare.prices else None
-        return compare(played, self._shapes, prices)
+        return compare(played, self._shapes, prices, self._wall_times(split, played))
+
+    def _wall_times(self, split: str, played: Mapping[str, Mapping[int, Sequence[Episode]]]) -> dict[str, WallTime]:
+        times: dict[str, WallTime] = {}
+        for agent, episodes in played.items():
+            cells = [pipeline for (name, _), pipeline in self._cells.items() if name == agent]
+            times[agent] = WallTime(
+                training=sum(cell.training_seconds() for cell in cells) / len(cells),
+                playing=sum(cell.playing_seconds(split) for cell in cells) / sum(map(len, episodes.values())),
+            )
+        return times
 
     @property
     def _lengths(self) -> dict[str, float]:

@@ -1,21 +1,13 @@
-"""The recipe: everything an experiment depends on, as one frozen tree read from YAML and ``key=value`` overrides."""
+"""The recipe: everything an experiment depends on, as one frozen tree; ``recipes.py`` reads it from YAML."""
 
 from __future__ import annotations
 
 import re
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from yaml import YAMLError
-
-from step_hrl.errors import RecipeError, did_you_mean
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["auto", "no", "bf16"]
@@ -440,75 +432,3 @@ def _over(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[key] = _over(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", value)) if both else value
     return merged
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply ``key=value`` overrides (dotted keys, YAML values).
-
-    Raises :class:`~step_hrl.errors.RecipeError` for a missing or unreadable file, an unknown key or a bad value.
-    """
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise RecipeError(str(path), "no such recipe", did_you_mean(path.stem, known) if known else "give a YAML file")
-    for override in overrides:
-        if "=" not in override or override.startswith("="):
-            raise RecipeError(override, "not an override", "write key=value, such as seed=1")
-    try:
-        loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
-            raise RecipeError(str(path), "not a mapping", "a recipe starts with `name:` and `world:`")
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        tree = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(str(path), f"cannot be read ({reason})", "mend the YAML") from error
-    return parse_section(Recipe, tree, str(path))
-
-
-SectionType = typing.TypeVar("SectionType", bound=Section)
-
-
-def parse_section(section: type[SectionType], tree: Any, where: str) -> SectionType:
-    """Check a tree of plain values against a section; one clear line where it does not fit."""
-    try:
-        return section.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where}: {key}", *_complaint(section, first)) from error
-
-
-def _complaint(section: type[Section], error: ErrorDetails) -> tuple[str, str]:
-    if error["type"] == "extra_forbidden":
-        *parents, word = (str(part) for part in error["loc"])
-        return "unknown key", did_you_mean(word, _fields_at(section, parents))
-    if error["type"] == "missing":
-        return "missing", "add it to the recipe"
-    return f"{error['input']!r}", error["msg"][:1].lower() + error["msg"][1:]
-
-
-def _fields_at(section: type[Section], path: Sequence[str]) -> list[str]:
-    """The keys that may stand at a path: a section's fields; below a mapping of sections, any name leads to one."""
-    named = False
-    for part in path:
-        if named:
-            named = False
-            continue
-        field = section.model_fields.get(part)
-        inner, named = _section_in(field.annotation) if field else (None, False)
-        if inner is None:
-            return []
-        section = inner
-    return list(section.model_fields)
-
-
-def _section_in(annotation: Any) -> tuple[type[Section] | None, bool]:
-    """The section an annotation holds, and whether it holds several by name."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation, False
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        inner = [_section_in(argument) for argument in typing.get_args(annotation)]
-        return next((found for found in inner if found[0]), (None, False))
-    if typing.get_origin(annotation) is dict:
-        return _section_in(typing.get_args(annotation)[1])[0], True
-    return None, False

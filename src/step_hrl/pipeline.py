@@ -6,7 +6,7 @@ Each goes on where it was left.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,29 +15,23 @@ from typing import Any
 from rich.console import Console
 
 from step_hrl import stamps
-from step_hrl.agents.base import Agent, Watcher
-from step_hrl.agents.registry import agent_for
+from step_hrl.agents.base import Watcher
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
-from step_hrl.config import GenerationConfig, Recipe, SelectionConfig, WorldConfig
-from step_hrl.demonstrations import demonstrate
-from step_hrl.engines.base import Engine
+from step_hrl.config import Recipe, SelectionConfig, WorldConfig
 from step_hrl.envs.base import World
-from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
+from step_hrl.playing import Player
 from step_hrl.renaming import renamed
-from step_hrl.reporting import Reporter
-from step_hrl.rollout import rollout
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
+from step_hrl.wall_time import seconds, timed
 
 POLICY_FOLDER = "policy"
-DEMONSTRATION_SECONDS = 300.0
-"""How long one demonstration may take: solving, cleaning and replaying it."""
 
 
 class Pipeline:
@@ -52,6 +46,7 @@ class Pipeline:
         self._demonstrations = demonstrations or recipe.folder / "demonstrations"
         self.world: World = world_for(recipe.world)
         self._console = console
+        self._player = Player(recipe, self.world, console, self._transitions)
         self._wanted = self._demonstration_jobs()
         if recipe.demonstrations.renamed:
             things_of(self.world.name)
@@ -127,24 +122,7 @@ class Pipeline:
         with EpisodeWriter(self.demonstrations_file) as writer:
             left = [job for job in self._wanted if job.id not in writer.done]
             if left:
-                total, have = len(self._wanted), len(self._wanted) - len(left)
-                with (
-                    self._pool(DEMONSTRATION_SECONDS) as pool,
-                    Reporter(self._console, "demonstrations", total, start=have) as reporter,
-                ):
-
-                    def keep(episode: Episode) -> None:
-                        writer.write(episode)
-                        reporter.advance(note=episode.task.key)
-
-                    demonstrate(
-                        left,
-                        pool,
-                        action_limit=config.action_limit,
-                        perturbed=config.perturbed,
-                        renamed=config.renamed,
-                        on_episode=keep,
-                    )
+                self._player.demonstrate(left, len(self._wanted), writer)
         audits = audit.audit(self.load_demonstrations())
         plain = json.dumps(audit.as_plain(audits), indent=1)
         write_atomically(self.demonstrations_file.with_name("audit.json"), plain + "\n")
@@ -185,14 +163,9 @@ class Pipeline:
         if config.distinct:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
-        return run(
-            config,
-            self.recipe.backbone,
-            train,
-            held_out,
-            self.cloned_policy.parent,
-            self.recipe.seed,
-        )
+        folder = self.cloned_policy.parent
+        with timed(folder):
+            return run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
 
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
@@ -206,7 +179,7 @@ class Pipeline:
         stamps.enter_stage(file.parent, inputs, self._console)
         generation = self.recipe.generation.model_copy(update=inputs["sampling"])
         facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
-        collected = self._play(
+        collected = self._player.play(
             self._collection_jobs(number), policy, f"collecting, round {number}", file, facts, generation
         )
         self._console.print(endings_table(collected))
@@ -256,7 +229,8 @@ class Pipeline:
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
         train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
         ids = frozenset(episode.id for episode in collected)
-        run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
+        with timed(folder):
+            run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
         return policy
 
@@ -287,7 +261,7 @@ class Pipeline:
         stamps.enter_stage(folder, inputs, self._console)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
         file = folder / "episodes.jsonl"
-        played = self._play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
+        played = self._player.play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
         zero = self.recipe.evaluation.failed_as_zero
         summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
         found = {**facts, "policy": str(inputs["policy"])}
@@ -303,6 +277,15 @@ class Pipeline:
             raise DataError(str(file), f"{len(missing)} of {len(jobs)} episodes are missing", "run `step-hrl eval`")
         return found
 
+    def training_seconds(self) -> float:
+        """How long both stages have trained."""
+        stages = [self.round_policy(number).parent for number in range(self.recipe.collection.rounds + 1)]
+        return sum(map(seconds, stages))
+
+    def playing_seconds(self, split: str) -> float:
+        """How long the latest policy's evaluation has taken."""
+        return seconds(self._evaluation(split, self.policy_folder))
+
     def stored_episode(self, file: Path, key: str | None) -> Episode:
         """An episode of a file: the first, or the first of a task such as ``boil:14``. Raises DataError."""
         stored = read_episodes(file)
@@ -314,25 +297,12 @@ class Pipeline:
 
     def show(self, key: str | None, split: str | None) -> Episode:
         """Have the expert play one task."""
-        shown: list[Episode] = []
-        with self._pool(DEMONSTRATION_SECONDS, episodes=1) as pool:
-            demonstrate(
-                [Job(self._task(key, split), self.recipe.seed)],
-                pool,
-                action_limit=self.recipe.demonstrations.action_limit,
-                perturbed=self.recipe.demonstrations.perturbed,
-                renamed=self.recipe.demonstrations.renamed,
-                on_episode=shown.append,
-            )
-        return shown[0]
+        return self._player.show(self._task(key, split))
 
     def watch(self, key: str | None, split: str | None, policy: Path, watcher: Watcher) -> None:
         """Play one task with a policy while somebody looks on; nothing is written."""
         self._policy_digest(policy)
-        engine = self._engine(policy, self.recipe.generation)
-        with self._pool(self.recipe.world.step_timeout_seconds, episodes=1) as pool:
-            job = Job(self._task(key, split), self.recipe.seed)
-            rollout([job], self._agent, engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
+        self._player.watch(self._task(key, split), policy, watcher)
 
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
@@ -340,10 +310,6 @@ class Pipeline:
         if chosen is None:
             raise WorldError(f"task {key!r}", "not in this split", did_you_mean(key or "", [t.key for t in tasks]))
         return chosen
-
-    @property
-    def _agent(self) -> Agent:
-        return agent_for(self.recipe.agent)
 
     @property
     def _reads(self) -> dict[str, Any]:
@@ -360,81 +326,11 @@ class Pipeline:
         held_out: list[Transition] = []
         for number, episode in enumerate(episodes):
             chosen = held_out if every and number % every == every - 1 else train
-            chosen.extend(self._agent.transitions(episode, judge))
+            chosen.extend(self._player.agent.transitions(episode, judge))
         return train, held_out
 
-    def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
-        if self.recipe.api is not None:
-            from step_hrl.engines.openai import OpenAIEngine
-
-            return OpenAIEngine(self.recipe.api, generation)
-        from step_hrl.engines.transformers import TransformersEngine
-
-        return TransformersEngine(self._backbone(policy), generation, self.recipe.seed)
-
-    def _play(
-        self,
-        jobs: Sequence[Job],
-        policy: Path | None,
-        label: str,
-        file: Path,
-        facts: Mapping[str, str],
-        generation: GenerationConfig,
-        watcher: Watcher | None = None,
-    ) -> list[Episode]:
-        """Play what a file does not hold yet; all of the jobs' episodes."""
-        with EpisodeWriter(file) as writer:
-            left = [job for job in jobs if job.id not in writer.done]
-            if left:
-                self._play_on(left, len(jobs), policy, label, writer, facts, generation, watcher)
-        ids = {job.id for job in jobs}
-        return [episode for episode in read_episodes(file) if episode.id in ids]
-
-    def _play_on(
-        self,
-        jobs: Sequence[Job],
-        total: int,
-        policy: Path | None,
-        label: str,
-        writer: EpisodeWriter,
-        facts: Mapping[str, str],
-        generation: GenerationConfig,
-        watcher: Watcher | None,
-    ) -> None:
-        engine = self._engine(policy, generation)
-        with (
-            self._pool(self.recipe.world.step_timeout_seconds) as pool,
-            Reporter(self._console, label, total, start=total - len(jobs)) as reporter,
-        ):
-            scores: list[float] = []
-
-            def keep(episode: Episode) -> None:
-                writer.write(episode)
-                scores.append(episode.score)
-                reporter.advance(note=f"mean score {100 * sum(scores) / len(scores):.1f}")
-
-            rollout(
-                jobs,
-                self._agent,
-                engine,
-                pool,
-                concurrent=self.recipe.evaluation.concurrent,
-                on_episode=keep,
-                provenance={**facts, **engine.provenance()},
-                watcher=watcher,
-            )
-
-    def _backbone(self, policy: Path | None) -> Any:
-        from step_hrl.models import backbone
-
-        if policy is not None:
-            chosen = self.recipe.backbone.model_copy(update={"source": str(policy), "lora": None})
-            return backbone.load(chosen, seed=self.recipe.seed)
-        texts = (text for t in self._transitions() for text in (t.state, t.utterance))
-        return backbone.load(self.recipe.backbone, texts=texts, seed=self.recipe.seed)
-
     def _transitions(self) -> list[Transition]:
-        return [cut for episode in self.load_demonstrations() for cut in self._agent.transitions(episode, claimed)]
+        return [t for episode in self.load_demonstrations() for t in self._player.agent.transitions(episode, claimed)]
 
     def _policy_digest(self, policy: Path | None) -> str:
         if self.recipe.api is not None:
@@ -499,16 +395,6 @@ class Pipeline:
             count = config.per_task if again and config.per_task else len(tasks)
             jobs += [Job(tasks[n % len(tasks)], self.recipe.seed, n // len(tasks)) for n in range(count)]
         return jobs
-
-    def _pool(self, timeout_seconds: float, *, episodes: int | None = None) -> WorkerPool:
-        config = self.recipe.world
-        return WorkerPool(
-            self.world,
-            workers=min(config.workers, episodes or config.workers),
-            simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
-            action_limit=config.action_limit,
-            step_timeout_seconds=timeout_seconds,
-        )
 
 
 def _identity(world: WorldConfig) -> dict[str, Any]:

@@ -158,6 +158,7 @@ class Step:
     ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
     ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
     ``understood`` is False for an unreadable reply and for an action the world did not understand.
+    ``dropped`` is how many of the oldest steps the prompt left out, of an agent that reads a transcript.
     ``perturbed`` marks an action that was not the actor's own choice: a mistake put into a demonstration to show the
     way back from it.
     """
@@ -175,6 +176,7 @@ class Step:
     unreadable: str | None = None
     progress_unreadable: str | None = None
     perturbed: bool = False
+    dropped: int | None = None
     usages: Mapping[Role, Usage] = field(default_factory=dict[Role, Usage])
 
 

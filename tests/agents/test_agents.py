@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.scripted import CountingEnv
 
 from step_hrl.agents.base import Agent, EpisodeLog
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
-from step_hrl.envs.base import ActionLimit
+from step_hrl.envs.base import ActionLimit, Info, TextEnv
 from step_hrl.errors import RecipeError, UnreadableReply
-from step_hrl.roles import history, react
+from step_hrl.roles import history, react, text
 from step_hrl.roles.history import Bounds, Event
-from step_hrl.roles.text import ACTION_CHARACTERS
 from step_hrl.transitions import claimed
 from step_hrl.types import Ask, Episode, Observation, Outcome, Role, Task, Usage, Utterance
 
@@ -33,9 +32,27 @@ AGENTS = {
 }
 
 
-def live(agent: Agent, answer: Callable[[Ask], str], limit: int = 20) -> tuple[Episode, list[Ask]]:
-    """One episode in the counting world, and everything that was asked."""
-    env = ActionLimit(CountingEnv(), limit)
+class Endless:
+    """A world that understands everything and never ends, and says and shows the same texts over and over."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = cycle(texts)
+
+    def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
+        return self._seen(), {"score": 0.0, "success": False, "understood": True, "instruction": task.instruction}
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
+        return self._seen(), 0.0, False, False, {"score": 0.0, "success": False, "understood": True, "instruction": ""}
+
+    def _seen(self) -> Observation:
+        return Observation(next(self._texts), next(self._texts), next(self._texts))
+
+
+def live(
+    agent: Agent, answer: Callable[[Ask], str], limit: int = 20, world: TextEnv | None = None
+) -> tuple[Episode, list[Ask]]:
+    """One episode, in the counting world if no other is given, and everything that was asked."""
+    env = ActionLimit(world or CountingEnv(), limit)
     observation, _ = env.reset(TASK)
     log, asked = EpisodeLog(TASK), list[Ask]()
     play = agent.play(TASK, observation, log)
@@ -197,10 +214,60 @@ def test_what_does_not_fit_is_dropped_from_the_beginning(characters: int, steps:
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=900)), max_size=12), st.integers(1, 2000))
 def test_a_transcript_never_outgrows_its_bound(told: list[tuple[str, str]], characters: int) -> None:
     state = history.State(
-        "g", tuple(Event(action[:ACTION_CHARACTERS], answer) for action, answer in told), Observation("")
+        "g", tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in told), Observation("")
     )
     empty = len(history.render(history.State("g", (), Observation("")), "Task", Bounds(characters)))
     assert len(history.render(state, "Task", Bounds(characters))) <= empty + characters + len("(12 earlier); ")
+
+
+@pytest.mark.parametrize(("name", "kept"), [("flat", None), ("flat_window-2", 2), ("history_hrl", None)])
+def test_dropped_steps_are_counted(name: str, kept: int | None) -> None:
+    agent = agent_for(AGENTS[name].model_copy(update={} if kept else {"history_characters": 30}))
+    episode, asked = live(agent, counting(AGENTS[name].kind))
+    read = [ask.prompt for ask in asked if ask.role is Role.LOW]
+    told = [f"({step.dropped} earlier); " if step.dropped else "History: " for step in episode.steps]
+    assert all(note in prompt for note, prompt in zip(told, read, strict=True))
+    assert sum(bool(step.dropped) for step in episode.steps) == sum(" earlier); " in prompt for prompt in read) > 0
+
+
+def test_who_reads_no_transcript_drops_nothing() -> None:
+    episode, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
+    assert {step.dropped for step in episode.steps} == {None}
+
+
+BOUNDS = {
+    Role.HIGH: text.SHOWN_SUBTASKS * (text.SUBTASK_CHARACTERS + len("; ")) + text.PROGRESS_CHARACTERS,
+    Role.LOW: text.SUBTASK_CHARACTERS + text.PROGRESS_CHARACTERS,
+    Role.PROGRESS: text.SUBTASK_CHARACTERS + text.PROGRESS_CHARACTERS + text.ACTION_CHARACTERS,
+}
+"""Characters a role's prompt shows at most of what the policy said before."""
+WORLD_SAYS = text.TEXT_CHARACTERS + text.LOOK_CHARACTERS + text.INVENTORY_CHARACTERS
+LABELS = 200
+
+
+@given(st.lists(st.text(max_size=5000), min_size=1, max_size=4), st.text(min_size=1, max_size=900), st.data())
+@settings(max_examples=30)
+def test_no_prompt_of_the_papers_agent_grows_with_the_episode(
+    answers: list[str], reply: str, data: st.DataObject
+) -> None:
+    done = data.draw(st.lists(st.booleans(), min_size=1, max_size=9))
+    env, asked = Endless(answers), 0
+
+    def answer(ask: Ask) -> str:
+        nonlocal asked
+        asked += 1
+        assert len(ask.prompt) <= LABELS + len(TASK.instruction) + BOUNDS[ask.role] + WORLD_SAYS
+        return f"{reply[:300]}; {done[asked % len(done)]}" if ask.role is Role.LOW else reply
+
+    live(agent_for(AgentConfig()), answer, 60, env)
+
+
+@pytest.mark.parametrize(("name", "reply", "grows"), [("step_hrl", "walk; False", False), ("flat", "walk", True)])
+def test_transcripts_grow_with_the_episode(name: str, reply: str, grows: bool) -> None:
+    _, asked = live(agent_for(AGENTS[name]), lambda _: reply, 80, Endless(["far"]))
+    lengths = [len(ask.prompt) for ask in asked if ask.role is Role.LOW]
+    assert (lengths[-1] > 2 * lengths[9]) == grows
+    assert grows or len(set(lengths[1:])) == 1
 
 
 def test_what_a_baseline_does_not_have_cannot_be_taken_from_it() -> None:

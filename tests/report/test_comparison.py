@@ -10,7 +10,7 @@ from step_hrl.errors import DataError
 from step_hrl.evaluation import Interval
 from step_hrl.models.cost import Prices, Shape, multiply_adds
 from step_hrl.report import plots, tables
-from step_hrl.report.comparison import Compared, Played, TaskFigures, compare, interval, prompts_by_step
+from step_hrl.report.comparison import Compared, Played, TaskFigures, WallTime, compare, interval, prompts_by_step
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 SEEN = Observation("")
@@ -55,6 +55,18 @@ def test_what_episodes_cost_is_the_sum_over_single_decisions() -> None:
     assert found.price_per_episode == pytest.approx((60 + 6 * 10) / 1e6)
     [plain] = compare({"a": {0: [told]}}).values()
     assert (plain.multiply_adds_per_episode, plain.price_per_episode) == (None, None)
+
+
+def test_decisions_on_a_cut_transcript_are_counted() -> None:
+    told = episode(0, 1.0, segment(0, *(replace(step(10), dropped=count) for count in (None, 0, 2, 3))))
+    [found] = compare({"a": {0: [told]}}).values()
+    assert found.cut_share == 0.5
+
+
+def test_wall_times_are_told_where_they_were_taken() -> None:
+    found = compare({"a": played((0.5,)), "b": played((1.0,))}, wall_times={"a": WallTime(90.0, 2.5)})
+    assert tables.markdown(found).splitlines()[2].endswith("| 1.5 | 2.5 |")
+    assert tables.markdown(found).splitlines()[3].endswith("| - | - |")
 
 
 def test_steps_that_few_episodes_reach_are_means_of_those_that_do() -> None:

@@ -139,8 +139,8 @@ class Attempt:
         """What was done; empty where the reply could not be read."""
         return self.decision.action if self.decision else ""
 
-    def step(self, observation: Observation, progress: str = NOTHING) -> Step:
-        """The step to record, before any progress is written of it."""
+    def step(self, observation: Observation, progress: str = NOTHING, *, dropped: int | None = None) -> Step:
+        """The step to record, before any progress is written of it; ``dropped`` as in :class:`Step`."""
         return Step(
             observation=observation,
             local_progress=progress,
@@ -153,6 +153,7 @@ class Attempt:
             terminated=self.outcome.terminated,
             truncated=self.outcome.truncated,
             unreadable=None if self.decision else self.reply.text,
+            dropped=dropped,
             usages={Role.LOW: self.reply.usage},
         )
 

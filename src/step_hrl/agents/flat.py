@@ -37,7 +37,7 @@ class FlatAgent:
         state, over, truncated = history.State(task.instruction, (), observation), False, False
         while not over:
             tried = yield from attempt(self._prompt(state), self._decision, self._unreadable_action)
-            step = tried.step(state.observation)
+            step = tried.step(state.observation, dropped=history.dropped(state.events, self._bounds))
             log.step(step)
             state = history.State(state.goal, after(state.events, step), step.next_observation)
             over, truncated = tried.outcome.over, tried.outcome.truncated

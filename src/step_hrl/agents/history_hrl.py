@@ -40,7 +40,7 @@ class HistoryHrlAgent:
             while not (subtask_done or over):
                 prompt = history.render(state, "Subtask", self._bounds)
                 tried = yield from attempt(prompt, low_level.parse, self._unreadable_action)
-                step = tried.step(state.observation)
+                step = tried.step(state.observation, dropped=history.dropped(state.events, self._bounds))
                 log.step(step)
                 state = history.State(subtask, after(state.events, step), step.next_observation)
                 subtask_done = step.subtask_done and (step.understood or self._refused_claims_count)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from step_hrl.config import Section, WorldConfig, parse_section
+from step_hrl.config import Section, WorldConfig
 from step_hrl.envs.base import World
 from step_hrl.errors import RecipeError, WorldError, did_you_mean
+from step_hrl.recipes import parse_section
 
 _WORLDS = {
     "alfworld": ("step_hrl.envs.alfworld", "Alfworld", "AlfworldOptions"),

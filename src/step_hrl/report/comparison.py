@@ -33,12 +33,24 @@ class TaskFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class WallTime:
+    """Seconds that passed, mean over seeds: of training in all, and of playing for each episode.
+
+    Of whatever else the machine did meanwhile they know nothing.
+    """
+
+    training: float
+    playing: float
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """An agent's figures on one split. Scores and shares are in [0, 1], tokens are prompt plus completion.
 
     ``difference`` is the mean of its scores less those of the agent everything is compared with, task by task and seed
     by seed (0 for that agent itself). ``prompt_tokens_by_step`` is the mean over episodes of the tokens of all prompts
-    that were read for the first action, the second and so on: those of one step.
+    that were read for the first action, the second and so on: those of one step. ``cut_share`` is the share of actions
+    decided on a transcript that had lost its oldest steps. ``wall_time`` is None where nobody took it.
     """
 
     episodes: int
@@ -52,16 +64,19 @@ class Compared:
     tokens_per_action: float
     tokens_per_episode: float
     longest_prompt_tokens: int
+    cut_share: float
     prompt_tokens_by_step: tuple[float, ...]
     by_task: Mapping[str, TaskFigures]
     multiply_adds_per_episode: float | None = None
     price_per_episode: float | None = None
+    wall_time: WallTime | None = None
 
 
 def compare(
     agents: Mapping[str, Played],
     shapes: Mapping[str, Shape] | None = None,
     prices: Prices | None = None,
+    wall_times: Mapping[str, WallTime] | None = None,
     seed: int = 0,
 ) -> dict[str, Compared]:
     """Compare all agents with the first. ``shapes`` are their backbones', where multiply-adds are to be estimated.
@@ -96,10 +111,12 @@ def compare(
             tokens_per_action=tokens / max(1, actions),
             tokens_per_episode=tokens / len(episodes),
             longest_prompt_tokens=max((usage.prompt_tokens for usage in each), default=0),
+            cut_share=sum(bool(step.dropped) for e in episodes for step in e.steps) / max(1, actions),
             prompt_tokens_by_step=_means(by_step),
             by_task=_by_task(episodes),
             multiply_adds_per_episode=sum(multiply_adds(shape, u) for u in each) / len(episodes) if shape else None,
             price_per_episode=sum(map(prices.of, each)) / len(episodes) if prices else None,
+            wall_time=wall_times.get(name) if wall_times else None,
         )
     return found
 

@@ -67,6 +67,9 @@ _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
     ("tokens an action", lambda name, c: f"{c.tokens_per_action:.0f}"),
     ("tokens an episode", lambda name, c: f"{c.tokens_per_episode:.0f}"),
     ("longest prompt", lambda name, c: str(c.longest_prompt_tokens)),
+    ("cut, %", lambda name, c: f"{100 * c.cut_share:.1f}"),
     ("10^9 multiply-adds", lambda name, c: _or_dash(c.multiply_adds_per_episode, 1e9)),
     ("price an episode", lambda name, c: _or_dash(c.price_per_episode, 1.0)),
+    ("training, min", lambda name, c: _or_dash(c.wall_time and c.wall_time.training, 60.0)),
+    ("playing, s an episode", lambda name, c: _or_dash(c.wall_time and c.wall_time.playing, 1.0)),
 )
