@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
 
@@ -34,6 +35,15 @@ def micro_backbone(config: BackboneConfig = MICRO, seed: int = 0) -> Backbone:
     """A fresh micro model on the CPU, with tokens learnt from the synthetic transitions."""
     texts = [text for t in transitions() for text in (t.state, f" {t.utterance}\n")]
     return backbone.load(config, texts=texts, seed=seed, device="cpu")
+
+
+def chat_model(folder: Path) -> Path:
+    """A folder with a micro model that is talked to in turns."""
+    model = micro_backbone()
+    model.tokenizer.hf.chat_template = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
+    model.model.save_pretrained(str(folder))
+    model.tokenizer.hf.save_pretrained(str(folder))
+    return folder
 
 
 def weights(module: torch.nn.Module) -> torch.Tensor:
