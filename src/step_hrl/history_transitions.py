@@ -15,6 +15,7 @@ from step_hrl.types import Episode, Role, Step, Transition
 def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
     """Of one policy for everything: s = (c, transcript, o_t), u = the action, r = the world's reward."""
     states = _states(episode.task.instruction, "Task", episode.steps, bounds)
+    misled = [bool(segment.perturbed) for segment in episode.segments for _ in segment.steps]
     return [
         transition(
             episode,
@@ -24,7 +25,7 @@ def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
             reward=step.reward,
             next_state=None if step.terminated else states[number + 1],
             terminated=step.terminated,
-            imitable=not step.perturbed,
+            imitable=not (step.perturbed or misled[number]),
         )
         for number, step in enumerate(episode.steps)
     ]

@@ -35,7 +35,12 @@ def without_hierarchy(episode: Episode) -> Episode:
     segments = [segment for segment in episode.segments if segment.unreadable is None]
     if not segments:
         return episode
-    steps = tuple(step for segment in segments for step in _steps_of_all(segment))
+    steps: list[Step] = []
+    done, final = tuple[str, ...](), NOTHING
+    for segment in segments:
+        steps += _steps_of_all(segment, done, final)
+        if not segment.perturbed:
+            done, final = (*done, segment.subtask), segment.final_progress
     completes = replace(steps[-1], subtask_done=episode.success)
     last = segments[-1]
     return replace(
@@ -53,19 +58,25 @@ def without_hierarchy(episode: Episode) -> Episode:
     )
 
 
-def _steps_of_all(segment: Segment) -> list[Step]:
-    """A segment's steps, their progress written as of the whole episode's."""
-    done = segment.completed_subtasks
+def _steps_of_all(segment: Segment, done: tuple[str, ...], final: str) -> list[Step]:
+    """A segment's steps, their progress written as of the whole episode's; of one named by mistake it says nothing."""
     told: list[Step] = []
     for number, step in enumerate(segment.steps):
         ends = number == len(segment.steps) - 1 and segment.ended_by == "policy"
-        before = _progress(done, segment.previous_final_progress, step.local_progress)
-        after = None
-        if step.next_local_progress is not None and ends:
-            after = _progress((*done, segment.subtask), step.next_local_progress, NOTHING)
-        elif step.next_local_progress is not None:
-            after = _progress(done, segment.previous_final_progress, step.next_local_progress)
-        told.append(replace(step, local_progress=before, next_local_progress=after, subtask_done=False))
+        before = after = _progress(done, final, NOTHING)
+        if not segment.perturbed:
+            before = _progress(done, final, step.local_progress)
+            running = step.next_local_progress or NOTHING
+            after = _progress((*done, segment.subtask), running, NOTHING) if ends else _progress(done, final, running)
+        told.append(
+            replace(
+                step,
+                local_progress=before,
+                next_local_progress=None if step.next_local_progress is None else after,
+                subtask_done=False,
+                perturbed=step.perturbed or bool(segment.perturbed),
+            )
+        )
     return told
 
 

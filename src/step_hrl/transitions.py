@@ -78,6 +78,7 @@ def high(episode: Episode) -> Iterator[Transition]:
             next_state=None if over else _high_state(episode, following or _interrupted(segment)),
             terminated=over,
             duration=max(1, segment.duration),
+            imitable=not segment.perturbed,
         )
 
 

@@ -185,7 +185,8 @@ class Segment:
     """One subtask g_k and the steps taken for it.
 
     ``first_observation`` is o^k_0, which the high level read when it named the subtask. ``unreadable`` holds the high
-    level's reply when it could not be parsed; the segment then has no subtask and no steps.
+    level's reply when it could not be parsed; the segment then has no subtask and no steps. ``perturbed`` marks a
+    subtask named by mistake, put into a demonstration to show how it is given up.
     """
 
     subtask: str
@@ -196,6 +197,7 @@ class Segment:
     ended_by: EndedBy
     unreadable: str | None = None
     usage: Usage = Usage()
+    perturbed: bool | None = None
 
     @property
     def reward(self) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from step_hrl.agents.registry import agent_for
+from step_hrl.config import AgentConfig
 from step_hrl.envs.base import Info
 from step_hrl.experts.audit import audit, conflicting
 from step_hrl.experts.base import Demonstration, expert_for
@@ -13,8 +15,8 @@ from step_hrl.experts.scienceworld import cleaning, demonstrate, high_level, low
 from step_hrl.experts.scienceworld.cleaning import Trace
 from step_hrl.experts.scienceworld.house import NEIGHBOURS
 from step_hrl.roles.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
-from step_hrl.transitions import transitions
-from step_hrl.types import Episode, Observation, Task
+from step_hrl.transitions import claimed, transitions
+from step_hrl.types import Episode, Observation, Role, Task
 
 GOLD = ["look around", "open door to kitchen", "open door to kitchen", "go to kitchen", "open door to outside"]
 GOLD += ["go to outside", "focus on egg parrot"]
@@ -101,6 +103,44 @@ def test_the_rules_solve_what_they_know() -> None:
     assert shown.episode.steps[-1].next_local_progress is None
     assert (shown.raw_actions, shown.raw_score) == (5, 1.0)
     assert_told_by_the_rules(shown.episode)
+
+
+def misled() -> Demonstration:
+    """The first demonstration in which the high level names what is not there."""
+    tried = (demonstrate(House(), TASK, perturbed=0.3, repeat=repeat) for repeat in range(99))
+    return next(shown for shown in tried if any(segment.perturbed for segment in shown.episode.segments))
+
+
+def test_a_subtask_named_by_mistake_is_given_up() -> None:
+    episode = misled().episode
+    assert episode.success
+    wrong = next(number for number, segment in enumerate(episode.segments) if segment.perturbed)
+    given_up, following = episode.segments[wrong], episode.segments[wrong + 1]
+    thing = given_up.subtask.removeprefix("focus on the ")
+    assert thing not in (given_up.first_observation.look or "")
+    assert (given_up.steps[-1].action, given_up.steps[-1].subtask_done) == ("look around", True)
+    assert given_up.ended_by == "policy"
+    assert given_up.final_progress == following.previous_final_progress == f"missing: {thing}"
+    assert given_up.subtask in following.completed_subtasks
+    assert any(segment.subtask == "focus on the parrot egg" for segment in episode.segments[wrong + 1 :])
+
+
+def test_a_mistake_of_the_high_level_is_never_cloned() -> None:
+    episode = misled().episode
+    named = [sample for sample in transitions(episode) if sample.role is Role.HIGH]
+    assert [sample.imitable for sample in named] == [not segment.perturbed for segment in episode.segments]
+    low = [sample for sample in transitions(episode) if sample.role is Role.LOW]
+    assert any(sample.imitable and sample.utterance == "look around; True" for sample in low)
+
+
+@pytest.mark.parametrize("config", [AgentConfig(kind="flat"), AgentConfig(hierarchy=False)])
+def test_who_names_no_subtask_gives_none_up(config: AgentConfig) -> None:
+    episode = misled().episode
+    cut = agent_for(config).transitions(episode, claimed)
+    acted = [sample for sample in cut if sample.role is Role.LOW]
+    mistaken = [bool(segment.perturbed) or step.perturbed for segment in episode.segments for step in segment.steps]
+    assert [sample.imitable for sample in acted] == [not mistake for mistake in mistaken]
+    assert not any("missing" in sample.utterance for sample in cut)
 
 
 def test_gold_is_cleaned_where_no_rule_knows_the_task() -> None:

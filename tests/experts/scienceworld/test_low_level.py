@@ -61,6 +61,11 @@ POTS = "greenhouse: bee hive closed, flower pot 1 [soil], sink off | Doors: hall
             "pick up flower pot 3",
             True,
         ),
+        ("focus on the wolf", "None", "outside: dove egg", "", "look around", True),
+        ("find the wolf and focus on it", "None", "kitchen: fridge closed", "", "open fridge", False),
+        ("find the wolf and focus on it", "opened: fridge", "kitchen: fridge open", "", "look around", True),
+        ("focus on the dove egg and pick it up", "None", "outside: egg dove", "", "look around", True),
+        ("put the chair in the orange box", "None", "kitchen: chair, red box", "", "look around", True),
         ("put the chair in the red box", "None", "kitchen: chair, red box", "", "move chair to red box", True),
         (
             "put the soil in the flower pot 2",

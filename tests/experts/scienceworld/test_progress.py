@@ -10,6 +10,24 @@ from step_hrl.roles import local_progress
 from step_hrl.types import Observation
 
 texts = st.text(max_size=300)
+OUTSIDE = Observation("This room is called the outside.", "outside: dove egg | Doors: kitchen open", "orange")
+
+
+@pytest.mark.parametrize(
+    ("subtask", "before", "after"),
+    [
+        ("focus on the wolf", "None", "missing: wolf"),
+        ("focus on the wolf", "not understood: focus on wolf", "missing: wolf"),
+        ("put the dove egg in the red box", "None", "missing: red box"),
+        ("focus on the dove egg", "None", "None"),
+        ("focus on the wolf", "focused: wolf", "focused: wolf"),
+        ("go to the kitchen", "visited: outside", "visited: outside"),
+    ],
+)
+def test_what_a_subtask_names_in_vain_is_told(subtask: str, before: str, after: str) -> None:
+    assert update(subtask, before, "look around", OUTSIDE) == after
+
+
 UNKNOWN = "No known action matches that input."
 
 

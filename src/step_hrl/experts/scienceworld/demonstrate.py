@@ -23,8 +23,9 @@ def demonstrate(
 ) -> Demonstration:
     """Play a task as the expert would, within ``action_limit`` actions.
 
-    With ``perturbed``, that share of its actions is replaced by mistakes drawn from task, seed and repeat; where the
-    expert does not find its way back to the full score, the task is shown without.
+    With ``perturbed``, that share of its actions is replaced by mistakes drawn from task, seed and repeat, and that
+    share of its subtasks by ones that cannot be done; where the expert does not find its way back to the full score,
+    the task is shown without.
 
     The expert's own rules go first. Where they do not reach the full score, the gold path is replayed, cleaned less
     and less, and the best of all is kept; ties go to the rules, then to the cleanest. The episode's provenance says
@@ -58,7 +59,8 @@ def _played(recording: Recording, path: str) -> Demonstration:
         )
         if subtask is None or recording.completed[-_REPEATS:] == (subtask,) * _REPEATS:
             break
-        recording.run(subtask, subtasks.read(subtask).kind, low_level.act)
+        wrong = recording.misnamed(subtask)
+        recording.run(wrong or subtask, subtasks.read(subtask).kind, low_level.act, misnamed=wrong is not None)
     return _finished(recording, path)
 
 

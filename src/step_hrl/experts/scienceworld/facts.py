@@ -15,6 +15,10 @@ UNDERSTOOD_NOT = "not understood"
 """The fact that holds the last action, where the world made nothing of it."""
 REFUSED = "refused"
 """The fact that holds the last action, where the world understood it but did not let it happen."""
+MISSING = "missing"
+"""The fact that holds what a subtask names and is not there."""
+IN_VAIN = (UNDERSTOOD_NOT, REFUSED, MISSING)
+"""Facts of a step after which the subtask is not done; they do not outlast it."""
 
 
 def parse(progress: str) -> Facts:

@@ -52,7 +52,7 @@ def next_subtask(
         if match := pattern.search(instruction):
             scene = screen.read(observation)
             done = completed_subtasks[-SHOWN_SUBTASKS:]
-            if any(note in facts.parse(final_progress) for note in (facts.UNDERSTOOD_NOT, facts.REFUSED)):
+            if any(note in facts.parse(final_progress) for note in facts.IN_VAIN):
                 done = done[:-1]  # it ended, but what it asked for did not happen
             return plan(Situation(done, final_progress, scene), match)
     return None

@@ -6,6 +6,7 @@ from step_hrl.experts.scienceworld import (
     chemistry,
     circuit,
     facts,
+    giving_up,
     grow,
     life_stages,
     matter,
@@ -14,6 +15,7 @@ from step_hrl.experts.scienceworld import (
     skills,
     subtasks,
 )
+from step_hrl.experts.scienceworld.subtasks import Subtask
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import Observation
 
@@ -42,4 +44,7 @@ def act(subtask: str, progress: str, observation: Observation) -> Decision | Non
         return None
     if "asked" in known:
         return Decision("0", kind in _ONE_ACTION or (kind == "take" and "focused" in known))
-    return _RULES[kind](words, known, screen.read(observation))
+    scene = screen.read(observation)
+    if giving_up.missing(Subtask(kind, words), known, scene) is not None:
+        return skills.NOTHING_LEFT
+    return _RULES[kind](words, known, scene)

@@ -12,7 +12,7 @@ import random
 from step_hrl.experts.scienceworld import screen
 from step_hrl.types import Observation
 
-_ABSENT = (
+ABSENT = (
     "wolf",
     "lemon tree",
     "adult elephant",
@@ -41,6 +41,6 @@ def slip(subtask_kind: str, action: str, observation: Observation, generator: ra
 
 def _misnamed(action: str, scene: screen.Scene, generator: random.Random) -> str:
     """The action's verb, or another, with a thing that is not there: the world will not understand it."""
-    absent = [name for name in _ABSENT if scene.find(name) is None]
+    absent = [name for name in ABSENT if scene.find(name) is None]
     verb = next((verb for verb in _VERBS if action.startswith(f"{verb} ")), None) or generator.choice(_VERBS)
     return f"{verb} {generator.choice(absent)}"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from step_hrl.experts.scienceworld import facts as fact
-from step_hrl.experts.scienceworld import screen
+from step_hrl.experts.scienceworld import giving_up, screen, subtasks
 from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.knowledge import is_load
 from step_hrl.types import Observation
@@ -28,7 +28,7 @@ def update(subtask: str, progress: str, action: str, observation: Observation) -
     'visited: hallway, kitchen'
     """
     facts = fact.parse(progress)
-    for note in (fact.UNDERSTOOD_NOT, fact.REFUSED):
+    for note in fact.IN_VAIN:
         facts.pop(note, None)
     answer = observation.text.strip()
     if not action or answer.startswith(_NOT_UNDERSTOOD):
@@ -39,6 +39,9 @@ def update(subtask: str, progress: str, action: str, observation: Observation) -
         facts["asked"] = "which one"
         return fact.render(facts)
     scene = screen.read(observation)
+    absent = giving_up.missing(subtasks.read(subtask), facts, scene) if action == giving_up.LOOK else None
+    if absent is not None:
+        facts[fact.MISSING] = fact.clean(absent)
     for pattern, rule in _RULES:
         if match := pattern.search(f"{action} => {answer}"):
             rule(facts, match, answer, scene)

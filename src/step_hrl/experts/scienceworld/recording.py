@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from step_hrl.envs.base import ActionLimit, TextEnv
-from step_hrl.experts.scienceworld import progress
+from step_hrl.experts.scienceworld import giving_up, progress
 from step_hrl.experts.scienceworld.mistakes import slip
 from step_hrl.roles.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
@@ -15,7 +15,7 @@ from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step
 Chooser = Callable[[str, str, Observation], Decision | None]
 """From subtask, local progress and observation to the decision; None where there is none."""
 
-EXPERT = "scienceworld rules 1"
+EXPERT = "scienceworld rules 2"
 """Name and version of this expert, as provenance carries it."""
 
 _IDLE_STEPS = 30
@@ -58,8 +58,14 @@ class Recording:
         """The last subtask's final progress."""
         return self.segments[-1].final_progress if self.segments else NOTHING
 
-    def run(self, subtask: str, kind: str, choose: Chooser) -> None:
-        """Play one subtask to its end and keep it as a segment."""
+    def misnamed(self, subtask: str) -> str | None:
+        """A subtask named by mistake instead of this one, in the share of them that are mistakes; else None."""
+        if self._mistakes.random() >= self._perturbed:
+            return None
+        return giving_up.misnamed(subtask, self.observation, self._mistakes)
+
+    def run(self, subtask: str, kind: str, choose: Chooser, *, misnamed: bool = False) -> None:
+        """Play one subtask to its end and keep it as a segment; ``misnamed`` says that it is a mistake."""
         first, steps, local_progress = self.observation, list[Step](), NOTHING
         ended_by: EndedBy = "limit"
         while not self.over:
@@ -81,7 +87,17 @@ class Recording:
                 local_progress = step.next_local_progress
                 self.over = _idle(steps)
         if steps:
-            self.segments.append(Segment(subtask, self.completed, self.final_progress, first, tuple(steps), ended_by))
+            self.segments.append(
+                Segment(
+                    subtask,
+                    self.completed,
+                    self.final_progress,
+                    first,
+                    tuple(steps),
+                    ended_by,
+                    perturbed=misnamed or None,
+                )
+            )
             self.kinds.append(kind)
 
     def episode(self, path: str) -> Episode:
