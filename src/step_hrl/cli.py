@@ -13,7 +13,7 @@ from rich.console import Console
 from step_hrl.errors import StepHrlError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
-from step_hrl.storage import TornLineWarning
+from step_hrl.storage import TornLineWarning, write_atomically
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
@@ -108,6 +108,22 @@ def compare(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     from step_hrl.compare import Comparison
 
     Comparison(load_recipe(recipe, overrides or ()), Console()).run()
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/quickstart.", metavar="RUN...")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write it; by default report.html in the first run's folder.")
+    ] = None,
+) -> None:
+    """Write one HTML file that shows runs: scores, tokens, learning curves, and every episode to step through."""
+    from step_hrl.report.page import build
+    from step_hrl.report.runs import read_run
+
+    file = output or runs[0] / "report.html"
+    write_atomically(file, build([read_run(folder) for folder in runs]))
+    Console().print(f"report: {file}", markup=False, soft_wrap=True)
 
 
 @app.command()

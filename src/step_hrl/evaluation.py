@@ -119,12 +119,17 @@ def table(summaries: Mapping[str, Summary]) -> Table:
     shown.add_column("")
     for name in summaries:
         shown.add_column(escape(name), justify="right")
-    for label, cell in _ROWS:
-        shown.add_row(label, *map(cell, columns), end_section=label == _ROWS[-1][0])
+    for label, *cells in overview(columns):
+        shown.add_row(label, *map(escape, cells), end_section=label == _ROWS[-1][0])
     tasks = sorted({task for summary in columns for task in summary.by_task})
     for task in tasks:
         shown.add_row(escape(task), *(_task_cell(summary.by_task.get(task)) for summary in columns))
     return shown
+
+
+def overview(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """The overall figures, one row each: what it is, then each summary's."""
+    return [(label, *map(cell, summaries)) for label, cell in _ROWS]
 
 
 def write_summary(
@@ -230,7 +235,7 @@ def _tokens(role: Role) -> Callable[[Summary], str]:
 
 _ROWS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
     ("episodes", lambda s: str(s.overall.episodes)),
-    ("split", lambda s: escape(", ".join(s.splits))),
+    ("split", lambda s: ", ".join(s.splits)),
     ("mean score over episodes", lambda s: _with_interval(s.overall.mean_score, s.overall.mean_score_interval)),
     ("mean score over tasks", lambda s: _with_interval(s.mean_score_over_tasks, s.mean_score_over_tasks_interval)),
     ("failed episodes, %", lambda s: _percent(s.overall.failure_rate)),

@@ -32,6 +32,7 @@ __all__ = [
     "from_json",
     "iterate_episodes",
     "read_episodes",
+    "salvage_episodes",
     "to_json",
     "write_atomically",
 ]
@@ -96,6 +97,25 @@ def iterate_episodes(path: Path) -> Iterator[Episode]:
     """Yield the episodes of a file one by one; as :func:`read_episodes`."""
     for line in _whole_lines(path):
         yield _episode(path, line)
+
+
+def salvage_episodes(path: Path) -> tuple[list[Episode], list[str]]:
+    """Read what can be read of a file, and say what cannot: for people to look at, never to train on or to score."""
+    found: list[Episode] = []
+    problems: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                try:
+                    line = _Line(0, number, _content(path, number, raw))
+                    found.append(_episode(path, line))
+                except DataError as error:
+                    problems.append(f"{error.where}: {error.got}; left out")
+                except ValueError as error:
+                    problems.append(f"{path}: line {number}: {error}; left out")
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror or error}")
+    return found, problems
 
 
 class EpisodeWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, Chain, TransitionBatch, collate
 from step_hrl.models.critics import CRITICS_FILE, Critics
 from step_hrl.training import checkpoints
+from step_hrl.training.judgements import from_line, rank_correlations
 from step_hrl.training.loop import Losses, train
-from step_hrl.training.offline_rl import OfflineRL, encode, run, train_offline_rl, value_correlations
+from step_hrl.training.offline_rl import OfflineRL, encode, judge, run, train_offline_rl
 from step_hrl.types import Role, Transition
 
 QUICK = OfflineRLConfig(
@@ -310,7 +312,19 @@ def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path) -> 
     assert not torch.equal(weights(learnt), weights(micro_backbone()))
     found = json.loads((tmp_path / "rl" / "values.json").read_text())
     assert set(found) == {role.value for role in Role}
+    judged = [from_line(line) for line in (tmp_path / "rl" / "judgements.jsonl").read_text().splitlines()]
+    assert sorted((some.episode_id, some.role, some.number) for some in judged) == sorted(numbered(trajectories(2)))
     assert all(-1 <= value <= 1 for value in found.values())
+
+
+def numbered(cut: list[Transition]) -> list[tuple[str, str, int]]:
+    counts = Counter[tuple[str, str]]()
+    keys = list[tuple[str, str, int]]()
+    for transition in cut:
+        key = (transition.episode_id, transition.role.value)
+        keys.append((*key, counts[key]))
+        counts[key] += 1
+    return keys
 
 
 def test_value_correlations_compare_values_with_what_followed() -> None:
@@ -318,13 +332,17 @@ def test_value_correlations_compare_values_with_what_followed() -> None:
     chains = encode(trajectories(), rl.backbone.tokenizer, QUICK, 128)
 
     class Oracle(OfflineRL):
-        def values(self, batch: TransitionBatch) -> torch.Tensor:
+        def judged(self, batch: TransitionBatch) -> tuple[torch.Tensor, torch.Tensor]:
             following, found = 0.0, list[float]()
             for reward, discount in zip(batch.reward.tolist()[::-1], batch.discount.tolist()[::-1], strict=True):
                 following = reward + discount * following
                 found.append(following)
-            return -torch.tensor(found[::-1])
+            return -torch.tensor(found[::-1]), torch.zeros(len(found))
 
-    found = value_correlations(Oracle(rl.backbone, rl.critics, QUICK), chains)
+    judgements = judge(Oracle(rl.backbone, rl.critics, QUICK), chains)
+    found = rank_correlations(judgements)
     assert all(value == pytest.approx(-1.0, abs=1e-3) for value in found.values())
     assert len(found) == 3
+    assert all(judgement.value == pytest.approx(-judgement.followed) for judgement in judgements)
+    low = [some for some in judgements if (some.episode_id, some.role) == ("episode-0", "low")]
+    assert [some.number for some in low] == list(range(len(low)))

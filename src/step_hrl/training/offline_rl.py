@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,14 +33,14 @@ from step_hrl.models.collate import (
 )
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
+from step_hrl.storage import write_atomically
 from step_hrl.training import parallel
+from step_hrl.training.judgements import JUDGEMENTS_FILE, VALUES_FILE, Judgement, rank_correlations, to_lines
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally, by_role
 from step_hrl.training.optimizers import Heads
 from step_hrl.transitions import chained
 from step_hrl.types import Transition
-
-VALUES_FILE = "values.json"
 
 
 class OfflineRL(Objective):
@@ -104,10 +103,10 @@ class OfflineRL(Objective):
         self.critics.restore(folder)
 
     @torch.no_grad()
-    def values(self, batch: TransitionBatch) -> Tensor:
-        """V(s) of each transition (B,)."""
-        hidden = self.backbone.hidden_states(batch)[: len(batch)]
-        return self.critics.values(_at(hidden, batch.state_end[: len(batch)]).float(), batch.role)
+    def judged(self, batch: TransitionBatch) -> tuple[Tensor, Tensor]:
+        """V(s) and the Q(s, u) that advantages are taken of, of each transition (B,)."""
+        _, estimates = self._read(batch)
+        return estimates.value, estimates.target_q
 
     def _read(self, batch: TransitionBatch) -> tuple[Tensor, Estimates]:
         hidden = self.backbone.hidden_states(batch)
@@ -153,7 +152,8 @@ def train_offline_rl(
     Args:
         backbone: the policy of stage 1, or of the round before.
         transitions: of whole episodes, in order, rewards as ``subtask_reward`` has them.
-        held_out: of other episodes, to measure on. What the critics are worth is written to ``values.json``.
+        held_out: of other episodes, to measure on. What the critics say of them, and what
+            they are worth, is written to ``judgements.jsonl`` and ``values.json``.
         config: of stage 2.
         collected: ids of the episodes that are not demonstrations.
         output: folder.
@@ -176,8 +176,9 @@ def train_offline_rl(
     objective = OfflineRL(backbone, critics, config)
     train(objective, samples, config, output=output, seed=seed, held_out=_fitting(measured, config), label="offline RL")
     if parallel.is_first():
-        found = value_correlations(objective, measured)
-        (output / VALUES_FILE).write_text(json.dumps(found, indent=1) + "\n")
+        judgements = judge(objective, measured)
+        write_atomically(output / JUDGEMENTS_FILE, to_lines(judgements))
+        write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(judgements), indent=1) + "\n")
 
 
 def run(
@@ -216,22 +217,22 @@ def encode(
     return tokenize_chains(chained(transitions), tokenizer, longest, discount=discount, weight=weight)
 
 
-@torch.no_grad()
-def value_correlations(objective: OfflineRL, chains: Sequence[Chain]) -> dict[str, float]:
-    """Rank correlation (Spearman) of V(s) with the discounted return that followed in the chain, by role.
+def judge(objective: OfflineRL, chains: Sequence[Chain]) -> list[Judgement]:
+    """What the critics say of each decision, and the discounted return that followed in its chain.
 
-    What would have come after a cut at the action limit is not known and counts 0. A role with fewer than three
-    different returns has no entry.
+    What would have come after a cut at the action limit is not known and counts 0.
     """
-    values: dict[str, list[float]] = {role.value: [] for role in ROLES}
-    followed: dict[str, list[float]] = {role.value: [] for role in ROLES}
     objective.eval()
+    counts: Counter[tuple[str, str]] = Counter()
+    found: list[Judgement] = []
     for chain in chains:
         batch = collate([chain], objective.backbone.tokenizer.pad).to(objective.backbone.device)
-        role = chain.links[0].role.value
-        values[role] += cast("list[float]", cast(Any, objective.values(batch)).tolist())
-        followed[role] += returns(chain.links)
-    return {role: spearman(values[role], some) for role, some in followed.items() if len(set(some)) > 2}
+        value, q = (cast("list[float]", cast(Any, part).tolist()) for part in objective.judged(batch))
+        key = (chain.episode_id, chain.links[0].role.value)
+        for judgement in zip(value, q, returns(chain.links), strict=True):
+            found.append(Judgement(*key, counts[key], *judgement))
+            counts[key] += 1
+    return found
 
 
 def returns(links: Sequence[TransitionTokens]) -> list[float]:
@@ -247,25 +248,6 @@ def returns(links: Sequence[TransitionTokens]) -> list[float]:
         following = link.reward + link.discount * following
         found.append(following)
     return found[::-1]
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Rank correlation; equal values share the mean of their ranks. 0 where one side does not vary.
-
-    >>> round(spearman([1.0, 2.0, 3.0, 4.0], [1.0, 9.0, 8.0, 70.0]), 3)
-    0.8
-    """
-    if len(set(first)) < 2 or len(set(second)) < 2:
-        return 0.0
-    return statistics.correlation(_ranks(first), _ranks(second))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    below, rank = 0, dict[float, float]()
-    for value, count in sorted(Counter(values).items()):
-        rank[value] = below + (count + 1) / 2
-        below += count
-    return [rank[value] for value in values]
 
 
 def _fitting(chains: Sequence[Chain], config: OfflineRLConfig) -> list[Chain]:

@@ -1,0 +1,138 @@
+"""A run, or several, as one HTML file that opens from disk: figures, and every episode to read. Needs jinja2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module, resources
+from importlib.metadata import version
+from typing import Any
+
+import yaml
+
+from step_hrl.agents.registry import agent_for
+from step_hrl.config import AgentConfig
+from step_hrl.errors import DataError
+from step_hrl.evaluation import Summary, overview, summarize
+from step_hrl.report import charts
+from step_hrl.report.charts import Chart
+from step_hrl.report.payload import EPISODES_A_PIECE, Judged, index_row, pieces
+from step_hrl.report.runs import Run, Source
+
+INSTALL = "pip install 'step-hrl[report]'"
+COLUMNS = ("source", "task", "variation", "score", "ending", "actions", "refused", "tokens", "id")
+"""Of the list of episodes; see :func:`~step_hrl.report.payload.index_row`."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one run: facts, a table of figures by evaluation, and charts."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    recipe: str
+    evaluations: tuple[str, ...]
+    figures: tuple[tuple[str, ...], ...]
+    charts: tuple[Chart, ...]
+
+
+def build(runs: Sequence[Run]) -> str:
+    """The page. Raises :class:`~step_hrl.errors.DataError` where jinja2 is not installed."""
+    try:
+        jinja2: Any = import_module("jinja2")
+    except ImportError as error:
+        raise DataError("report", "jinja2 is not installed", INSTALL) from error
+    sources = [(run, source) for run in runs for source in run.sources]
+    listed = [(number, episode) for number, (_, source) in enumerate(sources) for episode in source.episodes]
+    agents = [agent_for(run.recipe.agent if run.recipe else AgentConfig()) for run, _ in sources]
+    judged = [_by_decision(run) for run, _ in sources]
+    several = len(runs) > 1
+    index = {
+        "columns": COLUMNS,
+        "sources": [f"{run.name}: {source.label}" if several else source.label for run, source in sources],
+        "rows": [index_row(episode, number) for number, episode in listed],
+        "episodes_a_piece": EPISODES_A_PIECE,
+    }
+    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_file("page.html"))
+    return page.render(
+        title=", ".join(run.name for run in runs),
+        version=version("step-hrl"),
+        sections=[section(run) for run in runs],
+        problems=[problem for run in runs for problem in run.problems],
+        style=_file("page.css"),
+        script=_file("page.js"),
+        index=_json(index),
+        pieces=pieces((episode, agents[number], judged[number]) for number, episode in listed),
+    )
+
+
+def section(run: Run) -> Section:
+    """What the page says of a run."""
+    evaluations = {_short(source): source for source in run.evaluations}
+    summaries = {name: summarize(source.episodes, seed=0) for name, source in evaluations.items()}
+    recipe = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False) if run.recipe else ""
+    return Section(
+        run.name,
+        tuple(_facts(run)),
+        recipe,
+        tuple(summaries),
+        tuple(overview(list(summaries.values()))) if summaries else (),
+        tuple(_charts(run, evaluations, summaries)),
+    )
+
+
+def _charts(run: Run, evaluations: dict[str, Source], summaries: dict[str, Summary]) -> Iterator[Chart]:
+    if summaries:
+        played = {name: source.episodes for name, source in evaluations.items()}
+        yield charts.scores(summaries)
+        yield charts.endings(played)
+        yield charts.lengths(played)
+        for name, episodes in played.items():
+            yield charts.prompt_tokens(episodes, name)
+    for stage, lines in run.curves.items():
+        for prefix, title in (("loss", "Loss"), ("held_out/exact_match", "Exact match on held-out decisions")):
+            chart = charts.learning(stage, lines, prefix, title)
+            if chart is not None:
+                yield chart
+        for name in ("policy_loss", "q_loss", "value_loss", "advantage"):
+            chart = charts.learning(stage, lines, name, name.replace("_", " ").capitalize())
+            if chart is not None:
+                yield chart
+    for stage, judgements in run.judgements.items():
+        yield charts.calibration(stage, judgements)
+
+
+def _facts(run: Run) -> Iterator[tuple[str, str]]:
+    yield "folder", str(run.folder)
+    if run.recipe is not None:
+        yield "seed", str(run.recipe.seed)
+        yield "world", run.recipe.world.name
+        yield "agent", run.recipe.agent.kind
+        yield "backbone", run.recipe.backbone.source
+    for source in run.sources:
+        yield source.label, f"{len(source.episodes)} episodes"
+    for stage, spent in run.wall_seconds.items():
+        yield f"{stage}, wall time", f"{spent / 60:.1f} min"
+    for source in run.evaluations[-1:]:
+        yield from sorted(source.episodes[-1].provenance.items())
+
+
+def _by_decision(run: Run) -> Judged:
+    """What the latest critics say, by episode, role and number."""
+    said = (some for judgements in run.judgements.values() for some in judgements)
+    return {(some.episode_id, some.role, some.number): some for some in said}
+
+
+def _short(source: Source) -> str:
+    return source.label.removeprefix("evaluation/")
+
+
+def _file(name: str) -> str:
+    return resources.files("step_hrl.report").joinpath("page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(content: Any) -> str:
+    """JSON that may stand inside a script element, whatever its texts say."""
+    told = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return told.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,258 @@
+"""The page of a run in a real browser, opened from disk; and what it says of runs that are not whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from step_hrl.agents.registry import agent_for
+from step_hrl.config import AgentConfig
+from step_hrl.envs.pantry import PantryWorld
+from step_hrl.errors import DataError
+from step_hrl.experts.base import expert_for
+from step_hrl.report.page import build
+from step_hrl.report.payload import payload
+from step_hrl.report.runs import read_run
+from step_hrl.storage import EpisodeWriter, encode_line
+from step_hrl.training.judgements import Judgement, to_lines
+from step_hrl.transitions import claimed
+from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
+
+pytest.importorskip("jinja2", reason="needs the report extra")
+
+HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def shown() -> list[Episode]:
+    """Real episodes of pantry."""
+    world, expert = PantryWorld(), expert_for("pantry")
+    host = world.open()
+    env = host.env()
+    tasks = world.tasks("seen", per_task=2)
+    told = [expert(env, task, action_limit=30, perturbed=0.2).episode for task in tasks]
+    host.close()
+    return [replace(episode, id=f"e{number}") for number, episode in enumerate(told)]
+
+
+def hostile() -> Episode:
+    """An episode in which everybody says what a browser must not run."""
+    seen = Observation(HOSTILE, HOSTILE, HOSTILE)
+    step = Step(seen, HOSTILE, HOSTILE, False, 0.0, seen, HOSTILE, understood=False)
+    segment = Segment(HOSTILE, (), "None", seen, (step,), "limit")
+    return Episode(
+        "hostile", Task("w", HOSTILE, 0, "dev", HOSTILE), (segment,), 0.0, False, provenance={"model": HOSTILE}
+    )
+
+
+def write(path: Path, episodes: list[Episode]) -> None:
+    with EpisodeWriter(path) as writer:
+        for episode in episodes:
+            writer.write(episode)
+
+
+@pytest.fixture
+def run(tmp_path: Path, shown: list[Episode]) -> Path:
+    folder = tmp_path / "small"
+    write(folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl", shown)
+    write(folder / "evaluation" / "offline_rl-round-1-seen" / "episodes.jsonl", [*shown[:4], hostile()])
+    recipe = {"name": "small", "world": {"name": "pantry"}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    stage = folder / "offline_rl" / "round-1"
+    stage.mkdir(parents=True)
+    lines = [{"update": 20 * n, "loss": 1 / n, "policy_loss_low": 1 / n} for n in range(1, 9)]
+    (stage / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = [Judgement("e0", "low", number, 0.1 * number, 0.1 * number + 0.05, 0.2) for number in range(3)]
+    (stage / "judgements.jsonl").write_text(to_lines(said))
+    return folder
+
+
+def test_a_page_says_what_was_run_and_how_it_went(run: Path, shown: list[Episode]) -> None:
+    page = build([read_run(run)])
+    assert "behavior_cloning-seen" in page
+    assert "100.0 (100.0 to 100.0)" in page
+    assert all(episode.task.name in page for episode in shown)
+    assert "What the critics are worth" in page
+    assert re.search(r"(src|href)=\"(?!#)", page) is None  # nothing is loaded from anywhere
+
+
+def test_prompts_are_those_the_agent_read(shown: list[Episode]) -> None:
+    episode = shown[0]
+    for config in (AgentConfig(), AgentConfig(kind="flat"), AgentConfig(kind="history_hrl")):
+        agent = agent_for(config)
+        content = payload(episode, agent, {})
+        low = [step["low"] for segment in content["segments"] for step in segment["steps"]]
+        told = ["\n".join(content["texts"][line] for line in decision["prompt"]) for decision in low]
+        cut = [each for each in agent.transitions(episode, claimed) if each.role is Role.LOW]
+        assert told == [each.state for each in cut]
+        assert [content["texts"][decision["reply"]] for decision in low] == [each.utterance for each in cut]
+
+
+def test_prompts_that_are_not_known_are_left_out(shown: list[Episode]) -> None:
+    content = payload(shown[0], agent_for(AgentConfig(kind="react")), {})
+    assert not any("low" in step for segment in content["segments"] for step in segment["steps"])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_an_empty_run_says_so(tmp_path: Path) -> None:
+    page = build([read_run(tmp_path)])
+    assert "no episodes yet" in page
+    assert "No evaluation yet." in page
+
+
+def test_what_is_damaged_is_told_and_the_rest_shown(run: Path, shown: list[Episode]) -> None:
+    file = run / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"pantry", b"pentry", 1)
+    lines[2] = lines[2].replace(b'{"schema_version":1,', b'{"schema_version":7,', 1)
+    file.write_bytes(b"".join(lines) + encode_line(shown[0])[:40])
+    metrics = run / "offline_rl" / "round-1" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"update": 400, "lo')
+    found = read_run(run)
+    assert len(found.evaluations[0].episodes) == len(shown) - 2
+    told = "\n".join(found.problems)
+    for problem in (
+        "line 2: the checksum does not match; left out",
+        "line 3: schema_version 7",
+        f"line {len(shown) + 1}: cut short; left out",
+        "metrics.jsonl: line 9: ",
+    ):
+        assert problem in told
+    assert "schema_version 7" in build([found])
+
+
+def test_folders_moved_aside_are_not_shown(run: Path) -> None:
+    aside = run / "evaluation" / "behavior_cloning-seen.superseded-1"
+    shutil.copytree(run / "evaluation" / "behavior_cloning-seen", aside)
+    assert len(read_run(run).sources) == 2
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page in the browser, with everything it complained of and asked for."""
+
+    def __init__(self, browser: Any, file: Path, link: str = "", **context: Any) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page = browser.new_page(**context)
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.goto(f"{file.as_uri()}{link}")
+        self.page.wait_for_selector("html[data-ready]")
+
+
+@pytest.fixture
+def file(run: Path) -> Path:
+    written = run / "report.html"
+    written.write_text(build([read_run(run)]), encoding="utf-8")
+    return written
+
+
+def test_an_episode_is_found_and_stepped_through(browser: Any, file: Path, shown: list[Episode]) -> None:
+    opened = Opened(browser, file)
+    page = opened.page
+    assert page.inner_text("#count") == f"{len(shown) + 5} of {len(shown) + 5} episodes"
+    page.select_option("[name=source]", label="evaluation/behavior_cloning-seen")
+    page.select_option("[name=task]", label=shown[-1].task.name)
+    wanted = [episode for episode in shown if episode.task.name == shown[-1].task.name]
+    assert page.inner_text("#count").startswith(f"{len(wanted)} of ")
+    page.click("#list button >> nth=0")
+    page.wait_for_selector("#viewer:not([hidden])")
+    episode = wanted[0]
+    steps = [(segment.subtask, step) for segment in episode.segments for step in segment.steps]
+    for number, (subtask, step) in enumerate(steps, start=1):
+        told = page.inner_text("#step")
+        assert told.startswith(f"Step {number} of {len(steps)}")
+        assert subtask in told
+        assert page.inner_text("#step .said") == step.action
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#viewer")
+    assert opened.complaints == []
+    assert opened.requests == [file.as_uri()]
+
+
+def test_subtasks_and_episodes_are_a_key_away(browser: Any, file: Path, shown: list[Episode]) -> None:
+    page = Opened(browser, file, "#episode=e0&source=0&step=1").page
+    page.keyboard.press("ArrowDown")
+    second = len(shown[0].segments[0].steps) + 1
+    assert page.inner_text("#step").startswith(f"Step {second} of ")
+    page.keyboard.press("k")
+    assert page.inner_text("#step").startswith(f"Step {second - 1} of ")
+    page.keyboard.press("n")
+    page.wait_for_function("location.hash.startsWith('#episode=e1&')")
+    assert page.inner_text("#viewer-title") == shown[1].task.key
+
+
+def test_a_link_leads_to_an_episodes_step_and_its_prompts(browser: Any, file: Path, shown: list[Episode]) -> None:
+    opened = Opened(browser, file, "#episode=e0&source=0&step=2")
+    page = opened.page
+    assert page.inner_text("#step").startswith("Step 2 of ")
+    assert "#episode=e0&source=0&step=2" in page.url
+    page.click("#step summary:has-text('Low level')")
+    cut = [each for each in agent_for(AgentConfig()).transitions(shown[0], claimed) if each.role is Role.LOW]
+    told = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
+    assert told == [cut[1].state, cut[1].utterance]
+    assert "V 0.1, Q 0.15, advantage 0.05" in page.inner_text("#step")
+    lost = Opened(browser, file, "#episode=nobody").page
+    assert lost.inner_text("#count").startswith("No episode nobody in this report.")
+
+
+def test_what_worlds_and_models_say_is_text(browser: Any, file: Path) -> None:
+    opened = Opened(browser, file, "#episode=hostile&source=1&step=1")
+    page = opened.page
+    assert page.title() == "small"
+    assert page.inner_text("#step .said") == HOSTILE
+    assert HOSTILE in page.inner_text("#spine")
+    assert page.query_selector_all("img") == []
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_scrolling_sideways(browser: Any, file: Path, scheme: str) -> None:
+    opened = Opened(
+        browser, file, "#episode=e0&source=0&step=1", viewport={"width": 390, "height": 844}, color_scheme=scheme
+    )
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    paper, ink = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+    assert paper != ink
+    assert opened.complaints == []
+
+
+def test_every_control_has_a_name_and_every_plot_a_table(browser: Any, file: Path) -> None:
+    page = Opened(browser, file, "#episode=e0&source=0&step=1").page
+    unnamed = "[...document.querySelectorAll('button, select')].filter(e => !(e.innerText || e.labels?.length)).length"
+    assert page.evaluate(unnamed) == 0
+    plots = page.query_selector_all("figure")
+    assert plots
+    assert all(plot.query_selector("table") for plot in plots)
+    assert all(plot.get_attribute("aria-label") for plot in page.query_selector_all(".plot"))
