@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
-from step_hrl.play import LiveView, replay
+from step_hrl.play import Keyboard, Left, LiveView, replay
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 TASK = Task("pantry", "fetch", 3, "dev", "Put the [bold]mug[/bold] on the shelf.")
@@ -162,3 +163,74 @@ def test_replay_tells_a_watcher_everything_in_order() -> None:
     replay(WON, Listener())
     actions = [(step.action,) for step in WON.steps]
     assert told == [(0, "find the mug"), *actions[:3], (1, "put it away"), actions[3], ("e",)]
+
+
+def test_a_replay_is_held_up_before_each_step() -> None:
+    file, seen = io.StringIO(), list[str]()
+    with LiveView(Console(file=file, width=100)) as view:
+        replay(WON, view, lambda: seen.append(file.getvalue()))
+    assert len(seen) == 4
+    assert seen[0].rstrip().endswith("find the mug")
+    assert seen[3].rstrip().endswith("put it away")
+    assert not any(f"│   {number + 1} " in text for number, text in enumerate(seen))
+
+
+@pytest.mark.parametrize(
+    "nasty", ["\x1b[2Jgone", "a\rb", "[/nope] [bold", "[red]x[/red] :smile: 12", "\x9b31m", "\ud800"]
+)
+def test_a_prompt_is_shown_as_it_is(nasty: str) -> None:
+    file = io.StringIO()
+    with LiveView(Console(file=file, width=20, force_terminal=True, color_system="truecolor")) as view:
+        view.show(f"Look:  two  blanks, {nasty} and much more than one line has room for\nAction:")
+    text = file.getvalue()
+    assert "Action:\n" in text
+    if nasty.isprintable():
+        assert f"Look:  two  blanks, {nasty} and much more than one line has room for\n" in text
+    shown = text.partition("Look:")[2].partition("room for")[0]
+    assert not set(shown) & set("\x1b\r\x9b\ud800")
+
+
+def typing(monkeypatch: pytest.MonkeyPatch, typed: bytes, encoding: str = "utf-8") -> tuple[Keyboard, io.StringIO]:
+    """A keyboard that types into a view of the returned file."""
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), encoding=encoding))
+    return Keyboard(LiveView(Console(file=file, width=100))), file
+
+
+def test_lines_are_read_until_the_input_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, file = typing(monkeypatch, "take [red]mug[/red]\n\n \tgo\x1b[A \n\ncafé".encode())
+    assert [keyboard.read() for _ in range(3)] == ["take [red]mug[/red]", "", "go [A"]
+    keyboard.wait()
+    assert keyboard.read() == "café"
+    with pytest.raises(Left):
+        keyboard.wait()
+    assert [line.rstrip() for line in file.getvalue().splitlines()] == [
+        "(type a line; an empty one brings a hint, q leaves)",
+        "> take [red]mug[/red]",
+        ">",
+        "> go [A",
+        "> café",
+    ]
+
+
+@pytest.mark.parametrize("typed", [b"q\n", b" Q \n", b""])
+@pytest.mark.parametrize("method", ["read", "wait"])
+def test_q_and_the_end_of_the_input_leave(monkeypatch: pytest.MonkeyPatch, typed: bytes, method: str) -> None:
+    keyboard, _ = typing(monkeypatch, typed)
+    with pytest.raises(Left):
+        getattr(keyboard, method)()
+
+
+def test_without_any_input_somebody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, _ = typing(monkeypatch, b"")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(Left):
+        keyboard.read()
+
+
+def test_what_is_no_text_is_an_empty_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, _ = typing(monkeypatch, b"\xff\n")
+    assert keyboard.read() == ""
+    file = io.TextIOWrapper(io.BytesIO(b"a\xffb\n"), encoding="utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", file)
+    assert keyboard.read() == "a?b"

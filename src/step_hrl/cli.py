@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from step_hrl.errors import StepHrlError
+from step_hrl.errors import RecipeError, StepHrlError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
 from step_hrl.storage import TornLineWarning, write_atomically
@@ -23,6 +23,23 @@ RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Which round of collecting and training.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
+AskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE",
+        help="Take a role (high, low or progress; may be given again): read its prompt, type its reply in one line. "
+        "An action alone stands for `action; False`; `action; True` completes the subtask. q or Ctrl-D leaves. Whoever "
+        "takes all roles needs no policy.",
+    ),
+]
+PauseOption = Annotated[
+    bool,
+    typer.Option(
+        "--pause",
+        help="Wait for Enter before each step; q and Enter leaves. Without a terminal, lines are read from "
+        "standard input, and its end leaves.",
+    ),
+]
 
 
 @app.callback()
@@ -88,18 +105,30 @@ def play(
     split: Annotated[str | None, typer.Option(help="Whose tasks; by default the recipe's first.")] = None,
     expert: Annotated[bool, typer.Option("--expert", help="Watch the world's expert instead of a policy.")] = False,
     episodes: Annotated[Path | None, typer.Option(help="Show an episode of this file instead of playing one.")] = None,
+    ask: AskOption = None,
+    pause: PauseOption = False,
 ) -> None:
     """Show one episode live: its subtasks, actions and progress."""
-    from step_hrl.play import LiveView, replay
+    from step_hrl.engines.person import Person
+    from step_hrl.play import Keyboard, Left, LiveView, replay, taken
 
+    if ask and (expert or episodes is not None):
+        raise RecipeError("--ask", "nobody is asked where an episode is only shown", "leave out --expert or --episodes")
     pipeline = _pipeline(recipe, overrides)
+    replies = taken(ask or (), pipeline.recipe.agent)
     with LiveView(Console()) as view:
-        if episodes is not None:
-            replay(pipeline.stored_episode(episodes, task), view)
-        elif expert:
-            replay(pipeline.show(task, split), view)
-        else:
-            pipeline.watch(task, split, policy or pipeline.policy_folder, view)
+        keyboard = Keyboard(view)
+        before_step = keyboard.wait if pause else lambda: None
+        try:
+            if episodes is not None:
+                replay(pipeline.stored_episode(episodes, task), view, before_step)
+            elif expert:
+                replay(pipeline.show(task, split), view, before_step)
+            else:
+                person = Person(replies, view.show, keyboard.read, before_step)
+                pipeline.watch(task, split, policy or pipeline.policy_folder, view, person)
+        except Left:
+            view.show("left before the end")
 
 
 @app.command()

@@ -16,8 +16,10 @@ from rich.console import Console
 
 from step_hrl import stamps
 from step_hrl.agents.base import Watcher
+from step_hrl.agents.registry import replies_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import Recipe, SelectionConfig, WorldConfig
+from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
@@ -299,10 +301,17 @@ class Pipeline:
         """Have the expert play one task."""
         return self._player.show(self._task(key, split))
 
-    def watch(self, key: str | None, split: str | None, policy: Path, watcher: Watcher) -> None:
-        """Play one task with a policy while somebody looks on; nothing is written."""
+    def watch(self, key: str | None, split: str | None, policy: Path, watcher: Watcher, person: Person) -> None:
+        """Play one task while somebody looks on; nothing is written.
+
+        The policy speaks for the roles that the person does not take; it need not exist where that leaves none.
+        """
+        task = self._task(key, split)
+        if replies_for(self.recipe.agent).keys() <= person.replies.keys():
+            self._player.watch(task, None, watcher, person)
+            return
         self._policy_digest(policy)
-        self._player.watch(self._task(key, split), policy, watcher)
+        self._player.watch(task, policy, watcher, person)
 
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)

@@ -1,22 +1,32 @@
-"""Watching an episode in the terminal: its subtasks as a spine, each step as it is taken.
+"""Watching an episode in the terminal: its subtasks as a spine, each step as it is taken. Whoever watches may type.
 
-Whatever the world or a model said is shown as plain text: never read as markup, and without control characters, so
-that it can neither colour, break nor take over the terminal.
+Whatever the world, a model or a person said is shown as plain text: never read as markup, and without control
+characters, so that it can neither colour, break nor take over the terminal.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import TracebackType
 
 from rich.console import Console
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from step_hrl.agents.base import Watcher
+from step_hrl.agents.registry import agent_for, replies_for
+from step_hrl.config import AgentConfig
+from step_hrl.engines.person import Reply
+from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.roles.text import clip, one_line
-from step_hrl.types import Episode, Step, Task
+from step_hrl.types import Episode, Role, Step, Task
 
 ANSWER_CHARACTERS = 240
 """Longest answer of the world that is shown."""
@@ -24,13 +34,32 @@ ANSWER_CHARACTERS = 240
 _STYLES = {"spine": "cyan", "dim": "dim", "bad": "red", "good": "green", "strong": "bold"}
 
 
-def replay(episode: Episode, watcher: Watcher) -> None:
-    """Tell a watcher of a recorded episode, as if it were being played."""
+class Left(Exception):
+    """Somebody has seen enough of an episode: no failure, the play just ends."""
+
+
+def replay(episode: Episode, watcher: Watcher, before_step: Callable[[], None] = lambda: None) -> None:
+    """Tell a watcher of a recorded episode, as if it were being played; ``before_step`` may hold it up."""
     for index, segment in enumerate(episode.segments):
         watcher.segment_started(episode.task, index, segment.subtask)
         for step in segment.steps:
+            before_step()
             watcher.step_taken(episode.task, step)
     watcher.episode_finished(episode)
+
+
+def taken(roles: Sequence[str], config: AgentConfig) -> dict[Role, Reply]:
+    """The named roles of an agent, with how a person replies for each.
+
+    Raises :class:`~step_hrl.errors.RecipeError` for one that the agent does not ask.
+    """
+    replies = replies_for(config)
+    known = {role.value: role for role in Role if role in replies}
+    for role in roles:
+        if role not in known:
+            got = f"the agent {agent_for(config).name} has no such role"
+            raise RecipeError(f"--ask {role}", got, did_you_mean(role, known))
+    return {known[role]: replies[known[role]] for role in roles}
 
 
 class LiveView:
@@ -58,6 +87,25 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        """Take the line below away while somebody types: it would be drawn over what is typed."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
+    def show(self, text: str) -> None:
+        """Show text as it is, line by line."""
+        for line in text.split("\n"):
+            # What the terminal folds can be copied as the one line it is.
+            self._console.print(self._plain(line if line.isprintable() else one_line(line)), soft_wrap=True)
+
+    def erase_line(self) -> None:
+        """Take back the last line, if this is a terminal."""
+        self._console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
 
     def segment_started(self, task: Task, segment_index: int, subtask: str) -> None:
         """Show the subtask; the first one of an episode also shows the task."""
@@ -139,7 +187,59 @@ class LiveView:
         self._console.print(row)
 
     def _text(self, said: str, style: str = "") -> Text:
-        """One line of plain text that this terminal can show."""
+        """One line of plain text, without runs of white space."""
+        return self._plain(one_line(said), style)
+
+    def _plain(self, line: str, style: str = "") -> Text:
+        """A line with what this terminal can show of it."""
         encoding = self._console.encoding
-        shown = one_line(said).encode(encoding, "replace").decode(encoding)
-        return Text(shown, style=_STYLES.get(style, ""))
+        return Text(line.encode(encoding, "replace").decode(encoding), style=_STYLES.get(style, ""))
+
+
+class Keyboard:
+    """Somebody who types while a view is shown, line by line. A pipe may type instead: its lines are shown."""
+
+    def __init__(self, view: LiveView) -> None:
+        self._view = view
+        self._explained = False
+        # Where Python has it, arrow keys edit the line and bring back those before.
+        with suppress(ImportError):
+            import_module("readline")
+
+    def read(self) -> str:
+        """A line without control characters. Raises :class:`Left` for ``q`` and at the end of the input."""
+        if not self._explained:
+            self._view.show("(type a line; an empty one brings a hint, q leaves)")
+            self._explained = True
+        with self._view.resting():
+            line = _typed("> ")
+        if not _is_terminal():
+            self._view.show(f"> {line}")
+        return line
+
+    def wait(self) -> None:
+        """Wait for Enter, whatever is typed before it. Raises :class:`Left` like :meth:`read`."""
+        with self._view.resting():
+            _typed("Enter: next step, q: leave ")
+            if _is_terminal():
+                self._view.erase_line()
+
+
+def _typed(label: str) -> str:
+    if sys.stdin is None:  # closed by whoever started the process
+        raise Left
+    try:
+        line = input(label if _is_terminal() else "")
+    except EOFError:
+        raise Left from None
+    except UnicodeDecodeError:  # not of this terminal's encoding: as good as nothing
+        return ""
+    # What cannot be encoded could be neither shown nor sent to a model.
+    line = one_line(line.encode(errors="replace").decode())
+    if line.lower() == "q":
+        raise Left
+    return line
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -13,6 +13,7 @@ from step_hrl.agents.registry import agent_for
 from step_hrl.config import GenerationConfig, Recipe
 from step_hrl.demonstrations import demonstrate
 from step_hrl.engines.base import Engine
+from step_hrl.engines.person import Person, PersonEngine
 from step_hrl.envs.base import World
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.reporting import Reporter
@@ -77,9 +78,12 @@ class Player:
         ids = {job.id for job in jobs}
         return [episode for episode in read_episodes(file) if episode.id in ids]
 
-    def watch(self, task: Task, policy: Path, watcher: Watcher) -> None:
-        """Play one task with a policy while somebody looks on; nothing is written."""
-        engine = self._engine(policy, self._recipe.generation)
+    def watch(self, task: Task, policy: Path | None, watcher: Watcher, person: Person) -> None:
+        """Play one task while somebody looks on; nothing is written.
+
+        The policy speaks for the roles that the person does not take; None where that leaves none.
+        """
+        engine = PersonEngine(person, self._engine(policy, self._recipe.generation) if policy else None)
         with self._pool(self._recipe.world.step_timeout_seconds, episodes=1) as pool:
             job = Job(task, self._recipe.seed)
             rollout([job], self.agent, engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)

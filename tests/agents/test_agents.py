@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.scripted import CountingEnv
 
 from step_hrl.agents.base import Agent, EpisodeLog
-from step_hrl.agents.registry import agent_for
+from step_hrl.agents.registry import agent_for, replies_for
 from step_hrl.config import AgentConfig
 from step_hrl.envs.base import ActionLimit, Info, TextEnv
 from step_hrl.errors import RecipeError, UnreadableReply
@@ -103,6 +103,21 @@ def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) 
         "step_hrl-no_local_progress": {Role.HIGH, Role.LOW},
         "history_hrl": {Role.HIGH, Role.LOW},
     }.get(name, {Role.LOW})
+    assert replies_for(config).keys() == {ask.role for ask in asked}, "a person can take every role, and no other"
+
+
+@pytest.mark.parametrize("config", [*AGENTS.values(), AgentConfig(kind="react")])
+@pytest.mark.parametrize("line", ["count", "count; True"])
+def test_what_a_person_types_is_read_by_the_agent(config: AgentConfig, line: str) -> None:
+    replies = replies_for(config)
+    episode, asked = live(agent_for(config), lambda ask: replies[ask.role].utterance(line))
+    assert episode.success == (line == "count" or config.kind not in ("flat", "react"))
+    assert all(step.action == line.removesuffix("; True") or not episode.success for step in episode.steps)
+    assert all(step.unreadable is None and step.progress_unreadable is None for step in episode.steps)
+    for role in {ask.role for ask in asked}:
+        for nothing in ("", " \t"):
+            with pytest.raises(UnreadableReply):
+                replies[role].utterance(nothing)
 
 
 @pytest.mark.parametrize("name", AGENTS)

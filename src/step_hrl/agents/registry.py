@@ -7,7 +7,10 @@ from step_hrl.agents.flat import FlatAgent
 from step_hrl.agents.history_hrl import HistoryHrlAgent
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.config import AgentConfig
+from step_hrl.engines.person import Reply
+from step_hrl.roles import high_level, history, local_progress, low_level, react
 from step_hrl.roles.history import Bounds
+from step_hrl.types import Role
 
 
 def agent_for(config: AgentConfig) -> Agent:
@@ -28,3 +31,15 @@ def agent_for(config: AgentConfig) -> Agent:
         hierarchy=config.hierarchy,
         local_progress=config.local_progress,
     )
+
+
+def replies_for(config: AgentConfig) -> dict[Role, Reply]:
+    """The roles that a recipe's agent asks, each with how a person replies for it."""
+    if config.kind in ("flat", "react"):
+        return {Role.LOW: Reply(react.typed if config.kind == "react" else history.parse, "an action")}
+    replies = {Role.LOW: Reply(low_level.typed, "an action, with `; True` after it if it completes the subtask")}
+    if config.hierarchy:
+        replies[Role.HIGH] = Reply(high_level.parse, "a subtask")
+    if config.local_progress and config.kind == "step_hrl":
+        replies[Role.PROGRESS] = Reply(local_progress.parse, "the new progress")
+    return replies

@@ -51,3 +51,15 @@ def parse(reply: str) -> Decision:
     if not separator or not action or flag not in ("true", "false"):
         raise UnreadableReply("expected `action; True` or `action; False`")
     return Decision(action, flag == "true")
+
+
+def typed(line: str) -> str:
+    """The utterance that a person's line stands for: an action alone completes nothing.
+
+    Raises :class:`~step_hrl.errors.UnreadableReply` for an empty line and for a flag that is neither.
+
+    >>> typed("take mug"), typed("take mug; true")
+    ('take mug; False', 'take mug; True')
+    """
+    said = text.first_line(line, text.ACTION_CHARACTERS)
+    return utterance(parse(said if ";" in said else f"{said}; False"))

@@ -33,3 +33,15 @@ def parse(reply: str) -> str:
     if found is None:
         raise UnreadableReply("expected a line `Action: ...`")
     return text.first_line(found[1], text.ACTION_CHARACTERS)
+
+
+def typed(line: str) -> str:
+    """The reply that a person's line stands for: an action needs no label, and no thought before it.
+
+    Raises :class:`~step_hrl.errors.UnreadableReply` for an empty line.
+
+    >>> typed("go to desk 1")
+    'Action: go to desk 1'
+    """
+    said = text.first_line(line, text.ACTION_CHARACTERS)
+    return said if _ACTION.search(said) else f"Action: {said}"
