@@ -27,6 +27,10 @@ compare:
     step_hrl: {}
     flat: {agent: {kind: flat}}
 """
+ABLATIONS = """\
+    no_stage_2: {stage_2: false}
+    no_expert_data: {data_weights: {expert: 0}}
+"""
 
 
 @pytest.fixture
@@ -70,6 +74,7 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
         (["compare.agents.flat.agnt.kind=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
         (["compare.agents.flat.agent.knd=flat"], "compare.agents.flat.agent.knd: unknown key; did you mean kind?"),
         (["compare.seeds=[1,1]"], "seeds named twice"),
+        (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, with stage 2 in the recipe"),
         (["compare.agents={../a: {}, b: {}}"], "names no folder"),
     ],
 )
@@ -83,3 +88,17 @@ def test_one_agent_alone_is_no_comparison(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("    flat: {agent: {kind: flat}}\n", ""))
     with pytest.raises(RecipeError, match=r"compare\.agents.*at least 2"):
         load_recipe(recipe)
+
+
+def test_ablations_of_stage_2_read_as_many_tokens(recipe: Path) -> None:
+    stage_2 = """\
+offline_rl: {epochs: 9, held_out_fraction: 0.5, keep_checkpoints: 1}
+collection: {per_task: 2}
+"""
+    text = RECIPE.replace("  tokens: 4000\n", "  tokens: 4000\n  offline_rl_tokens: 3000\n").replace("[0, 1]", "[0]")
+    text = text.replace("    flat: {agent: {kind: flat}}\n", ABLATIONS)
+    recipe.write_text(stage_2 + text)
+    found = Comparison(load_recipe(recipe), Console(file=io.StringIO())).run()["seen"]
+    assert list(found) == ["step_hrl", "no_stage_2", "no_expert_data"]
+    trained = sorted(path.parts[3] for path in Path("runs/small/seed0").glob("*/offline_rl"))
+    assert trained == ["no_expert_data", "step_hrl"]

@@ -33,6 +33,9 @@ class Comparison:
         """Check all cells' recipes at once. Raises :class:`~step_hrl.errors.StepHrlError`."""
         if recipe.compare is None:
             raise RecipeError("compare", "not in the recipe", "add a section `compare:` with `agents:` and `tokens:`")
+        if recipe.offline_rl is not None and recipe.compare.offline_rl_tokens is None:
+            remedy = "say how many tokens each agent reads in it, or leave out `offline_rl:`"
+            raise RecipeError("compare.offline_rl_tokens", "missing, with stage 2 in the recipe", remedy)
         self._recipe = recipe
         self._compare: CompareConfig = recipe.compare
         self._console = console
@@ -59,8 +62,10 @@ class Comparison:
         """The recipe of one agent with one seed."""
         training = self._recipe.behavior_cloning.model_copy(update={"tokens": self._compare.tokens})
         stage_2 = self._recipe.offline_rl if contestant.stage_2 else None
-        if stage_2 is not None and contestant.data_weights is not None:
-            stage_2 = stage_2.model_copy(update={"data_weights": contestant.data_weights})
+        if stage_2 is not None:
+            weights = contestant.data_weights or stage_2.data_weights
+            budget = {"tokens": self._compare.offline_rl_tokens, "data_weights": weights}
+            stage_2 = stage_2.model_copy(update=budget)
         changes: dict[str, Any] = {
             "name": f"{self._recipe.name}/{name}",
             "seed": seed,

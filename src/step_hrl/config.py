@@ -344,6 +344,8 @@ class CompareConfig(Section):
     """Every agent is trained and played once with each."""
     tokens: PositiveInt
     """Padded tokens of stage 1's training, the same for every agent."""
+    offline_rl_tokens: PositiveInt | None = None
+    """Padded tokens of each round of stage 2, the same for every agent that is trained by it."""
     prices: PricesConfig | None = None
     """To say what an episode would have cost."""
 
