@@ -16,8 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.config import BackboneConfig, GenerationConfig
 from step_hrl.engines.transformers import TransformersEngine
@@ -29,6 +27,7 @@ from step_hrl.types import Episode, Job, Task
 
 TASKS = ("find-living-thing", "find-non-living-thing", "lifespan-longest-lived", "lifespan-shortest-lived")
 INTERLEAVED = 32
+WORKERS = 2
 ROUNDS = 2
 VARIATIONS = 24
 """Of each task: 96 episodes an interleaved round."""
@@ -54,13 +53,13 @@ def main() -> None:
     """Measure and print."""
     if len(sys.argv) != 2:
         sys.exit("usage: interleaving.py POLICY_FOLDER (train one with `make quickstart`)")
-    torch.set_num_threads(1)
-    engine = TransformersEngine(backbone.load(BackboneConfig(source=sys.argv[1])), GenerationConfig())
+    model = backbone.load(BackboneConfig(source=sys.argv[1]))
+    engine = TransformersEngine(model, GenerationConfig(), worlds=WORKERS)
     world = ScienceWorld()
     by_name = [world.tasks("train", [name], VARIATIONS) for name in TASKS]
     tasks = [task for one_of_each in zip(*by_name, strict=True) for task in one_of_each]
     together, alone = Totals(), Totals()
-    with WorkerPool(world, workers=2, simulators_per_worker=INTERLEAVED // 2, action_limit=30) as pool:
+    with WorkerPool(world, workers=WORKERS, simulators_per_worker=INTERLEAVED // WORKERS, action_limit=30) as pool:
         play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs
         for number in range(ROUNDS):
             part = tasks[number::ALONE_EVERY]
@@ -71,7 +70,6 @@ def main() -> None:
                 totals.episodes += len(chosen)
     figures = {
         "policy": str(Path(sys.argv[1])),
-        "threads": torch.get_num_threads(),
         "interleaved": together.per_minute(),
         "one_at_a_time": alone.per_minute(),
         "ratio_episodes": round(together.per_minute()["episodes"] / alone.per_minute()["episodes"], 2),

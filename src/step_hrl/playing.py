@@ -141,7 +141,8 @@ class Player:
         # It pulls in torch: what needs no model starts at once.
         from step_hrl.engines.transformers import TransformersEngine
 
-        return TransformersEngine(self._backbone(policy), generation, self._recipe.seed)
+        backbone, worlds = self._backbone(policy), self._recipe.world.workers
+        return TransformersEngine(backbone, generation, self._recipe.seed, worlds=worlds)
 
     def _backbone(self, policy: Path | None) -> Any:
         from step_hrl.models import backbone

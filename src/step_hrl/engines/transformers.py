@@ -18,6 +18,7 @@ from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
 from step_hrl.engines.base import Exchange
 from step_hrl.engines.memory import remembering
+from step_hrl.models.threads import leaving_cores
 from step_hrl.types import Ask, Usage, Utterance
 
 PADDING_TOLERATED = 1.25
@@ -117,11 +118,15 @@ class _Batch:
 class TransformersEngine:
     """Batched generation, greedy or sampled; an utterance ends with its line."""
 
-    def __init__(self, model: LanguageModel, config: GenerationConfig, seed: int = 0) -> None:
-        """Answer with a model. Sampled replies follow from this seed and their ask's."""
+    def __init__(self, model: LanguageModel, config: GenerationConfig, seed: int = 0, *, worlds: int = 0) -> None:
+        """Answer with a model. Sampled replies follow from this seed and their ask's.
+
+        ``worlds`` is the number of processes beside this one that need a core each.
+        """
         self._model = model
         self._config = config
         self._seed = seed
+        self._worlds = worlds
 
     def provenance(self) -> dict[str, str]:
         """What a result must say of the engine."""
@@ -154,7 +159,7 @@ class TransformersEngine:
         A prompt that leaves the model's context no room for a reply is answered by an empty line: nothing is cut, and
         the agent sees an unreadable reply. Greedy answers are remembered until all is answered.
         """
-        with self._model.acting(self._config.mixed_precision):
+        with self._model.acting(self._config.mixed_precision), leaving_cores(self._worlds):
             self._serve(remembering(exchange) if self._config.temperature == 0 else exchange)
 
     def _serve(self, exchange: Exchange) -> None:
