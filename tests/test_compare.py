@@ -52,6 +52,8 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert written["recipe"]["compare"]["tokens"] == 4000
     assert all(compared.wall_time.training > 0 and compared.wall_time.playing > 0 for compared in found.values())
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    assert load_recipe(folder / "seed1" / "flat" / "recipe.yaml").agent.kind == "flat"
     told = (folder / "comparison.md").read_text()
     assert "| step_hrl | 8 |" in told
     assert "| task | expert's actions | step_hrl | flat |" in told

@@ -56,6 +56,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
         assert summary["provenance"]["pantry_layouts"]
     assert "seen, untrained" in said
     assert "seen, behaviour cloning" in said
+    assert load_recipe(folder / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
 
     first = snapshot(folder)
     again = said_by_running("evaluation.untrained_per_task=1")
@@ -65,6 +66,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
 
     changed = said_by_running("behavior_cloning.epochs=2")
     assert "made from other inputs (behavior_cloning.epochs)" in changed
+    assert load_recipe(folder / "recipe.yaml") == recipe("behavior_cloning.epochs=2")
     assert (folder / "behavior_cloning.superseded-1" / "policy").is_dir()
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
 

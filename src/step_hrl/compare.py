@@ -15,11 +15,12 @@ from rich.console import Console
 from step_hrl.config import CompareConfig, Contestant, Recipe
 from step_hrl.errors import RecipeError
 from step_hrl.models.cost import Prices, Shape
-from step_hrl.pipeline import Pipeline
+from step_hrl.pipeline import RECIPE_FILE, Pipeline
+from step_hrl.recipes import to_yaml
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
-from step_hrl.storage import write_atomically
+from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1
@@ -51,6 +52,7 @@ class Comparison:
 
     def run(self) -> dict[str, dict[str, Compared]]:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
+        write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
             self._console.print(f"{name}, seed {seed}: cell {number} of {len(self._cells)}", markup=False, style="bold")
             pipeline.run()

@@ -6,7 +6,7 @@ Each goes on where it was left.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,13 +27,16 @@ from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
 from step_hrl.playing import Player
+from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
-from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
+from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
 
 POLICY_FOLDER = "policy"
+RECIPE_FILE = "recipe.yaml"
+"""The whole recipe of what was last done in a run's folder."""
 
 
 class Pipeline:
@@ -120,7 +123,7 @@ class Pipeline:
             "renamed": config.renamed,
             "seed": self.recipe.seed,
         }
-        stamps.enter_stage(self.demonstrations_file.parent, inputs, self._console)
+        self._enter(self.demonstrations_file.parent, inputs)
         with EpisodeWriter(self.demonstrations_file) as writer:
             left = [job for job in self._wanted if job.id not in writer.done]
             if left:
@@ -157,7 +160,7 @@ class Pipeline:
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
-        stamps.enter_stage(self.cloned_policy.parent, inputs, self._console)
+        self._enter(self.cloned_policy.parent, inputs)
         if self.cloned_policy.is_dir():
             self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
             return self.cloned_policy
@@ -178,7 +181,7 @@ class Pipeline:
             "generation": self.recipe.generation.model_dump(mode="json"),
         }
         file = self.collection_file(number)
-        stamps.enter_stage(file.parent, inputs, self._console)
+        self._enter(file.parent, inputs)
         generation = self.recipe.generation.model_copy(update=inputs["sampling"])
         facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
         collected = self._player.play(
@@ -224,7 +227,7 @@ class Pipeline:
             "seed": self.recipe.seed,
         }
         folder = policy.parent
-        stamps.enter_stage(folder, inputs, self._console)
+        self._enter(folder, inputs)
         if policy.is_dir():
             self._console.print(f"offline RL: {policy} is already there", markup=False)
             return policy
@@ -260,7 +263,7 @@ class Pipeline:
         tasks = self._tasks(split, per_task or self.recipe.evaluation.per_task)
         facts = self._facts(split)
         inputs = {**self._playing(policy, split), "generation": self.recipe.generation.model_dump(mode="json")}
-        stamps.enter_stage(folder, inputs, self._console)
+        self._enter(folder, inputs)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
         file = folder / "episodes.jsonl"
         played = self._player.play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
@@ -312,6 +315,11 @@ class Pipeline:
             return
         self._policy_digest(policy)
         self._player.watch(task, policy, watcher, person)
+
+    def _enter(self, folder: Path, inputs: Mapping[str, Any]) -> None:
+        """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
+        stamps.enter_stage(folder, inputs, self._console)
+        write_if_changed(self.recipe.folder / RECIPE_FILE, to_yaml(self.recipe))
 
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
