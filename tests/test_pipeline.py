@@ -63,6 +63,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
     unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
     assert "policy is already there" in again
+    assert "policy is already there" in said_by_running("behavior_cloning.trackers=[]")
 
     changed = said_by_running("behavior_cloning.epochs=2")
     assert "made from other inputs (behavior_cloning.epochs)" in changed

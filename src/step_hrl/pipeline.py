@@ -18,7 +18,7 @@ from step_hrl import stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
-from step_hrl.config import Recipe, SelectionConfig, WorldConfig
+from step_hrl.config import Recipe, SelectionConfig, TrainingConfig, WorldConfig
 from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
@@ -30,6 +30,7 @@ from step_hrl.playing import Player
 from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
+from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
@@ -94,6 +95,7 @@ class Pipeline:
         if self.recipe.api is not None:
             self._console.print(table({split: self.evaluate(split, None) for split in self.recipe.evaluation.splits}))
             return
+        self._check_trackers()
         self.demonstrations()
         self.behavior_cloning()
         policies = {"behaviour cloning": self.cloned_policy}
@@ -149,6 +151,7 @@ class Pipeline:
         # Training pulls in torch: what needs no model starts at once.
         from step_hrl.training.behavior_cloning import run
 
+        self._check_trackers()
         solved = [episode for episode in self.load_demonstrations() if episode.success and episode.error is None]
         if not solved:
             raise DataError(str(self.demonstrations_file), "no demonstration succeeded", "look at them with `play`")
@@ -156,7 +159,7 @@ class Pipeline:
         inputs = {
             "demonstrations": stamps.digest(*(encode_line(episode) for episode in solved)),
             "backbone": self.recipe.backbone.model_dump(mode="json"),
-            "behavior_cloning": config.model_dump(mode="json"),
+            "behavior_cloning": _decisive(config),
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
@@ -214,6 +217,7 @@ class Pipeline:
             raise RecipeError(
                 "offline_rl", "not in the recipe", "add a section `offline_rl:`, if only with `epochs: 3`"
             )
+        self._check_trackers()
         before, policy = self.round_policy(number - 1), self.round_policy(number)
         expert = [e for e in self.load_demonstrations() if e.error is None] if config.data_weights.expert else []
         check_rewards(self.demonstrations_file, expert)
@@ -222,7 +226,7 @@ class Pipeline:
         inputs = {
             "episodes": stamps.digest(*(encode_line(episode) for episode in (*expert, *collected))),
             "policy": self._policy_digest(before),
-            "offline_rl": config.model_dump(mode="json"),
+            "offline_rl": _decisive(config),
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
@@ -321,6 +325,11 @@ class Pipeline:
         stamps.enter_stage(folder, inputs, self._console)
         write_if_changed(self.recipe.folder / RECIPE_FILE, to_yaml(self.recipe))
 
+    def _check_trackers(self) -> None:
+        """Refuse what neither stage could report to, before hours of the first are spent."""
+        for stage in (self.recipe.behavior_cloning, self.recipe.offline_rl):
+            trackers.chosen(stage.trackers if stage is not None else ())
+
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
         chosen = next((task for task in tasks if key is None or key in (task.key, task.name)), None)
@@ -417,6 +426,11 @@ class Pipeline:
 def _identity(world: WorldConfig) -> dict[str, Any]:
     """What decides how a world behaves, not how many of it run."""
     return {"name": world.name, "options": dict(world.options)}
+
+
+def _decisive(config: TrainingConfig) -> dict[str, Any]:
+    """A stage's settings as its stamp has them: where its metrics also go decides nothing."""
+    return {**config.model_dump(mode="json"), "trackers": []}
 
 
 def _wanted_of(stored: Sequence[Episode], jobs: Sequence[Job]) -> tuple[list[Episode], list[str]]:

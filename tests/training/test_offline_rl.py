@@ -255,7 +255,7 @@ ELSEWHERE = {
     "checkpoint_every": "tests/training/test_loop.py",
     "keep_checkpoints": "tests/training/test_loop.py",
     "log_every": "tests/training/test_loop.py",
-    "trackers": "tests/training/test_loop.py",
+    "trackers": "tests/training/test_trackers.py",
 }
 
 
