@@ -54,7 +54,8 @@ class Comparison:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
         write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
-            self._console.print(f"{name}, seed {seed}: cell {number} of {len(self._cells)}", markup=False, style="bold")
+            place = f"cell {number} of {len(self._cells)}{self._left()}"
+            self._console.print(f"{name}, seed {seed}: {place}", markup=False, style="bold")
             pipeline.run()
         results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
         self._write(results)
@@ -79,6 +80,12 @@ class Comparison:
             "compare": None,
         }
         return self._recipe.model_copy(update=changes)
+
+    def _left(self) -> str:
+        """How long all will still take, if cells take as long as those that are finished; nothing while none is."""
+        done = [pipeline.spent_seconds() for pipeline in self._cells.values() if pipeline.finished]
+        left = len(self._cells) - len(done)
+        return f", about {left * sum(done) / len(done) / 60:.1f} min left" if done and left else ""
 
     def _compared(self, split: str) -> dict[str, Compared]:
         played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}

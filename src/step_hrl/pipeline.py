@@ -36,6 +36,7 @@ from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
 
 POLICY_FOLDER = "policy"
+SUMMARY_FILE = "summary.json"
 RECIPE_FILE = "recipe.yaml"
 """The whole recipe of what was last done in a run's folder."""
 
@@ -172,6 +173,7 @@ class Pipeline:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
         folder = self.cloned_policy.parent
+        self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
         with timed(folder):
             return run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
 
@@ -238,6 +240,8 @@ class Pipeline:
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
         train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
         ids = frozenset(episode.id for episode in collected)
+        sources = f"{len(expert)} demonstrations and {len(collected)} collected episodes"
+        self._console.print(f"offline RL: {len(train)} decisions of {sources}", markup=False)
         with timed(folder):
             run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
@@ -274,7 +278,7 @@ class Pipeline:
         zero = self.recipe.evaluation.failed_as_zero
         summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
         found = {**facts, "policy": str(inputs["policy"])}
-        write_summary(folder / "summary.json", summary, found, _value_correlations(policy))
+        write_summary(folder / SUMMARY_FILE, summary, found, _value_correlations(policy))
         return summary
 
     def evaluated(self, split: str) -> list[Episode]:
@@ -290,6 +294,19 @@ class Pipeline:
         """How long both stages have trained."""
         stages = [self.round_policy(number).parent for number in range(self.recipe.collection.rounds + 1)]
         return sum(map(seconds, stages))
+
+    def spent_seconds(self) -> float:
+        """How long the recipe's stages have worked, but for the demonstrations."""
+        collected = [self.collection_file(number + 1).parent for number in range(self.recipe.collection.rounds)]
+        policies = {self.cloned_policy, self.policy_folder}
+        scored = [self._evaluation(split, policy) for split in self.recipe.evaluation.splits for policy in policies]
+        return self.training_seconds() + sum(map(seconds, [*collected, *scored]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the latest policy has been scored on all of the recipe's splits."""
+        scored = (self._evaluation(split, self.policy_folder) for split in self.recipe.evaluation.splits)
+        return all((folder / SUMMARY_FILE).is_file() for folder in scored)
 
     def playing_seconds(self, split: str) -> float:
         """How long the latest policy's evaluation has taken."""
