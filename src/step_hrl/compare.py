@@ -15,11 +15,12 @@ from rich.console import Console
 from step_hrl.config import CompareConfig, Contestant, Recipe
 from step_hrl.errors import RecipeError
 from step_hrl.models.cost import Prices, Shape
-from step_hrl.pipeline import RECIPE_FILE, Pipeline
+from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import to_yaml
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
+from step_hrl.report.runs import RECIPE_FILE
 from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from step_hrl import stamps
+from step_hrl import publishing, stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
@@ -27,8 +27,10 @@ from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
 from step_hrl.playing import Player
+from step_hrl.publishing import SUMMARY_FILE
 from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
+from step_hrl.report.runs import RECIPE_FILE
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
 from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
@@ -36,9 +38,6 @@ from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
 
 POLICY_FOLDER = "policy"
-SUMMARY_FILE = "summary.json"
-RECIPE_FILE = "recipe.yaml"
-"""The whole recipe of what was last done in a run's folder."""
 
 
 class Pipeline:
@@ -167,6 +166,7 @@ class Pipeline:
         self._enter(self.cloned_policy.parent, inputs)
         if self.cloned_policy.is_dir():
             self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
+            self._describe(self.cloned_policy)
             return self.cloned_policy
         train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
@@ -174,8 +174,11 @@ class Pipeline:
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
         folder = self.cloned_policy.parent
         self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
+        self._note(folder, 0, solved, [], train, held_out)
         with timed(folder):
-            return run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
+            run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
+        self._describe(self.cloned_policy)
+        return self.cloned_policy
 
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
@@ -236,15 +239,18 @@ class Pipeline:
         self._enter(folder, inputs)
         if policy.is_dir():
             self._console.print(f"offline RL: {policy} is already there", markup=False)
+            self._describe(policy)
             return policy
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
         train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
         ids = frozenset(episode.id for episode in collected)
         sources = f"{len(expert)} demonstrations and {len(collected)} collected episodes"
         self._console.print(f"offline RL: {len(train)} decisions of {sources}", markup=False)
+        self._note(folder, number, expert, collected, train, held_out)
         with timed(folder):
             run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
+        self._describe(policy)
         return policy
 
     def _best(self, candidates: Sequence[Path], config: SelectionConfig) -> Path:
@@ -279,6 +285,8 @@ class Pipeline:
         summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
         found = {**facts, "policy": str(inputs["policy"])}
         write_summary(folder / SUMMARY_FILE, summary, found, _value_correlations(policy))
+        if policy is not None and self.recipe.api is None:
+            self._describe(policy, found["policy"])
         return summary
 
     def evaluated(self, split: str) -> list[Episode]:
@@ -341,6 +349,25 @@ class Pipeline:
         """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
         stamps.enter_stage(folder, inputs, self._console)
         write_if_changed(self.recipe.folder / RECIPE_FILE, to_yaml(self.recipe))
+
+    def _note(
+        self,
+        folder: Path,
+        stage: int,
+        expert: Sequence[Episode],
+        collected: Sequence[Episode],
+        train: Sequence[Transition],
+        held_out: Sequence[Transition],
+    ) -> None:
+        """Write down what a policy is about to be trained on; its card is made from it."""
+        versions = {"step_hrl": version("step-hrl"), **self.world.provenance(self.recipe.demonstrations.split)}
+        training = publishing.training_of(self.recipe, stage, expert, collected, train, held_out, versions)
+        publishing.note(folder, training)
+
+    def _describe(self, policy: Path, digest: str | None = None) -> None:
+        """Write or refresh the card of a policy of this run; checkpoints and policies from elsewhere have none here."""
+        if policy.name == POLICY_FOLDER and policy.resolve().is_relative_to(self.recipe.folder.resolve()):
+            publishing.describe(policy, digest or self._policy_digest(policy), self.recipe.folder / "evaluation")
 
     def _check_trackers(self) -> None:
         """Refuse what neither stage could report to, before hours of the first are spent."""
