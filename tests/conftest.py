@@ -1,6 +1,12 @@
-"""What all tests share: no clock in property tests, one thread for torch, shapes checked as they are annotated."""
+"""What all tests share: no clock in property tests, one thread for torch, shapes checked as they are annotated.
+
+Metrics that trackio is given, where it is installed, go to a folder of no further use.
+"""
 
 from __future__ import annotations
+
+import os
+import tempfile
 
 import torch
 from hypothesis import settings
@@ -10,5 +16,6 @@ from jaxtyping import install_import_hook
 settings.register_profile("shared-cores", deadline=None, max_examples=60)
 settings.load_profile("shared-cores")
 torch.set_num_threads(1)
+os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")
 # A (B,) where a (B, 1) was meant broadcasts silently: under test, every call checks the shapes it is annotated with.
 install_import_hook(["step_hrl.losses", "step_hrl.models"], "beartype.beartype")

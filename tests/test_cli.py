@@ -106,6 +106,17 @@ def test_a_world_whose_package_is_not_installed_says_how_to_get_it(
     assert said.startswith("step-hrl: alfworld: the package alfworld is not installed; pip install")
 
 
+@pytest.mark.parametrize("stage", ["behavior_cloning", "offline_rl"])
+def test_a_tracker_that_is_not_installed_is_named_before_anything_is_done(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    monkeypatch.setattr("step_hrl.training.trackers._installed", lambda name: False)
+    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", f"{stage}.trackers=[wandb]")
+    assert code == 2
+    assert said == "step-hrl: trackers: wandb is not installed; pip install wandb, or remove it from trackers"
+    assert not (recipe.parent / "runs").exists()
+
+
 def test_a_missing_model_is_named_and_leaves_no_policy(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    found = Comparison(load_recipe(recipe), console).run()["seen"]
+    first = io.StringIO()
+    found = Comparison(load_recipe(recipe), Console(file=first, width=200)).run()["seen"]
+    headings = re.findall(
+        r"^\w+, seed \d: cell (\d) of 4(?:, about (\d+\.\d) min left)?$", first.getvalue(), re.MULTILINE
+    )
+    assert [(cell, bool(left)) for cell, left in headings] == [("1", False), ("2", True), ("3", True), ("4", True)]
+    assert "behaviour cloning: " in first.getvalue()
     assert list(found) == ["step_hrl", "flat"]
     assert [compared.episodes for compared in found.values()] == [8, 8]
     folder = Path("runs/small")
@@ -52,6 +58,8 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert written["recipe"]["compare"]["tokens"] == 4000
     assert all(compared.wall_time.training > 0 and compared.wall_time.playing > 0 for compared in found.values())
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
+    assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
+    assert load_recipe(folder / "seed1" / "flat" / "recipe.yaml").agent.kind == "flat"
     told = (folder / "comparison.md").read_text()
     assert "| step_hrl | 8 |" in told
     assert "| task | expert's actions | step_hrl | flat |" in told
@@ -61,7 +69,7 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")}
     assert Comparison(load_recipe(recipe), Console(file=again, width=200)).run()["seen"] == found
     assert {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")} == before
-    assert "flat, seed 1: cell 4 of 4" in again.getvalue()
+    assert "flat, seed 1: cell 4 of 4\n" in again.getvalue()
 
 
 @pytest.mark.parametrize(

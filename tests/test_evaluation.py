@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from step_hrl.errors import DataError
-from step_hrl.evaluation import Interval, summarize, table, write_summary
+from step_hrl.evaluation import Interval, read_summary, summarize, table, write_summary
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Usage
 
 HERE = Observation("here")
@@ -143,3 +143,12 @@ def test_a_written_summary_says_on_what_it_was_measured(tmp_path: Path) -> None:
     assert written["overall"]["mean_score"] == pytest.approx(0.4)
     assert written["by_task"]["boil"]["mean_score_interval"]["low"] == summary.by_task["boil"].mean_score_interval.low
     assert written == {**written, **summary.as_dict()}
+    assert read_summary(tmp_path / "summary.json") == (summary, written["provenance"])
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"summary_version": 0}', '{"summary_version": 1}'])
+def test_what_is_no_summary_is_named(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(DataError, match=r"summary\.json: no summary .*; run `step-hrl eval` again"):
+        read_summary(tmp_path / "summary.json")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from rich.console import Console
 
 from step_hrl import stamps
@@ -56,15 +57,21 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
         assert summary["provenance"]["pantry_layouts"]
     assert "seen, untrained" in said
     assert "seen, behaviour cloning" in said
+    assert load_recipe(folder / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
+    policy = folder / "behavior_cloning" / "policy"
+    assert load_recipe(policy / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
+    assert "pantry" in ModelCard.load(policy / "README.md").data.to_dict()["tags"]
 
     first = snapshot(folder)
     again = said_by_running("evaluation.untrained_per_task=1")
     unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
     assert "policy is already there" in again
+    assert "policy is already there" in said_by_running("behavior_cloning.trackers=[]")
 
     changed = said_by_running("behavior_cloning.epochs=2")
     assert "made from other inputs (behavior_cloning.epochs)" in changed
+    assert load_recipe(folder / "recipe.yaml") == recipe("behavior_cloning.epochs=2")
     assert (folder / "behavior_cloning.superseded-1" / "policy").is_dir()
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
 
@@ -85,7 +92,9 @@ def test_evaluation_is_the_same_for_the_same_seed(folder: Path) -> None:
     pipeline = Pipeline(recipe("evaluation.per_task=3"), console)
     pipeline.demonstrations()
     policy = pipeline.behavior_cloning()
+    assert "None has been measured." in (policy / "README.md").read_text()
     pipeline.evaluate("seen", policy)
+    assert "|  | seen |\n| --- | --- |\n| episodes | 3 |" in (policy / "README.md").read_text()
     file = folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
     first = {episode.id: episode.segments for episode in read_episodes(file)}
     file.unlink()
@@ -125,6 +134,11 @@ def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Pa
         policy = round_folder / "policy"
         assert (policy / "critics.safetensors").is_file()
         assert not (policy / "optimizers.pt").exists()
+        card = (policy / "README.md").read_text()
+        assert f"| training | offline RL (round {number}), from the policy of " in card
+        assert f"| checkpoint | {selection['chosen']}, the best by its score on seen |" in card
+        assert f"| collected episodes | {4 * number} of the split train |" in card
+        assert ("\n| put-one | " in card) == (number == 2), "only the last round is scored"
         chosen = round_folder / selection["chosen"] / "model.safetensors"
         assert stamps.digest_file(policy / "model.safetensors") == stamps.digest_file(chosen)
     summary = json.loads((folder / "evaluation" / "offline_rl-round-2-seen" / "summary.json").read_text())

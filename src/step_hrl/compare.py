@@ -16,10 +16,12 @@ from step_hrl.config import CompareConfig, Contestant, Recipe
 from step_hrl.errors import RecipeError
 from step_hrl.models.cost import Prices, Shape
 from step_hrl.pipeline import Pipeline
+from step_hrl.recipes import to_yaml
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
-from step_hrl.storage import write_atomically
+from step_hrl.report.runs import RECIPE_FILE
+from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1
@@ -51,8 +53,10 @@ class Comparison:
 
     def run(self) -> dict[str, dict[str, Compared]]:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
+        write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
-            self._console.print(f"{name}, seed {seed}: cell {number} of {len(self._cells)}", markup=False, style="bold")
+            place = f"cell {number} of {len(self._cells)}{self._left()}"
+            self._console.print(f"{name}, seed {seed}: {place}", markup=False, style="bold")
             pipeline.run()
         results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
         self._write(results)
@@ -77,6 +81,12 @@ class Comparison:
             "compare": None,
         }
         return self._recipe.model_copy(update=changes)
+
+    def _left(self) -> str:
+        """How long all will still take, if cells take as long as those that are finished; nothing while none is."""
+        done = [pipeline.spent_seconds() for pipeline in self._cells.values() if pipeline.finished]
+        left = len(self._cells) - len(done)
+        return f", about {left * sum(done) / len(done) / 60:.1f} min left" if done and left else ""
 
     def _compared(self, split: str) -> dict[str, Compared]:
         played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}

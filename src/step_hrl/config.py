@@ -137,8 +137,9 @@ class TrainingConfig(Section):
     """Updates between lines of metrics."""
     held_out_fraction: Fraction = 0.02
     """Share of the episodes kept back to measure the loss on."""
-    trackers: tuple[Literal["trackio", "tensorboard", "wandb"], ...] = ()
-    """Where metrics also go; JSON lines are always written."""
+    trackers: tuple[Literal["trackio", "tensorboard", "wandb"], ...] | None = None
+    """Where metrics also go; JSON lines are always written. None: to trackio where it is installed, which keeps them on
+    this machine."""
 
 
 class BehaviorCloningConfig(TrainingConfig):

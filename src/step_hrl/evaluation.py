@@ -1,13 +1,14 @@
 """Episodes to figures: scores with their uncertainty, tokens spent, and how often something went wrong.
 
-Pure but for :func:`write_summary`. Scores are in [0, 1] in the data; the table prints them in [0, 100].
+Pure but for :func:`write_summary` and :func:`read_summary`. Scores are in [0, 1] in the data; the table prints them in
+[0, 100].
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from step_hrl.errors import DataError
-from step_hrl.records import to_json
+from step_hrl.records import from_json, to_json
 from step_hrl.storage import write_atomically
 from step_hrl.types import Episode, Role
 
@@ -119,17 +120,23 @@ def table(summaries: Mapping[str, Summary]) -> Table:
     shown.add_column("")
     for name in summaries:
         shown.add_column(escape(name), justify="right")
-    for label, *cells in overview(columns):
-        shown.add_row(label, *map(escape, cells), end_section=label == _ROWS[-1][0])
-    tasks = sorted({task for summary in columns for task in summary.by_task})
-    for task in tasks:
-        shown.add_row(escape(task), *(_task_cell(summary.by_task.get(task)) for summary in columns))
+    for row in overview(columns):
+        shown.add_row(*map(escape, row))
+    shown.add_section()
+    for row in by_task(columns):
+        shown.add_row(*map(escape, row))
     return shown
 
 
 def overview(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
     """The overall figures, one row each: what it is, then each summary's."""
     return [(label, *map(cell, summaries)) for label, cell in _ROWS]
+
+
+def by_task(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
+    """Each task's mean score, one row each: its name, then each summary's, with the number of its episodes."""
+    tasks = sorted({task for summary in summaries for task in summary.by_task})
+    return [(task, *(_task_cell(summary.by_task.get(task)) for summary in summaries)) for task in tasks]
 
 
 def write_summary(
@@ -148,6 +155,22 @@ def write_summary(
     if value_rank_correlation is not None:
         content["value_rank_correlation"] = dict(value_rank_correlation)
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_summary(path: Path) -> tuple[Summary, dict[str, str]]:
+    """A summary as it was written, and on what it was measured and with (``provenance``).
+
+    Raises :class:`~step_hrl.errors.DataError` for a file that is missing, damaged or of another version.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["summary_version"] != SUMMARY_VERSION:
+            raise ValueError(f"summary_version {content['summary_version']}")
+        summary = from_json(Summary, {field.name: content[field.name] for field in fields(Summary)})
+        return summary, from_json(dict[str, str], content["provenance"])
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(str(path), f"no summary ({reason})", "run `step-hrl eval` again") from error
 
 
 def _figures(episodes: Sequence[Episode], seed: int, resamples: int) -> Figures:

@@ -6,7 +6,7 @@ Each goes on where it was left.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from step_hrl import stamps
+from step_hrl import publishing, stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
-from step_hrl.config import Recipe, SelectionConfig, WorldConfig
+from step_hrl.config import Recipe, SelectionConfig, TrainingConfig, WorldConfig
 from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
@@ -27,8 +27,12 @@ from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
 from step_hrl.playing import Player
+from step_hrl.publishing import SUMMARY_FILE
+from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
-from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically
+from step_hrl.report.runs import RECIPE_FILE
+from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
+from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
@@ -91,6 +95,7 @@ class Pipeline:
         if self.recipe.api is not None:
             self._console.print(table({split: self.evaluate(split, None) for split in self.recipe.evaluation.splits}))
             return
+        self._check_trackers()
         self.demonstrations()
         self.behavior_cloning()
         policies = {"behaviour cloning": self.cloned_policy}
@@ -120,7 +125,7 @@ class Pipeline:
             "renamed": config.renamed,
             "seed": self.recipe.seed,
         }
-        stamps.enter_stage(self.demonstrations_file.parent, inputs, self._console)
+        self._enter(self.demonstrations_file.parent, inputs)
         with EpisodeWriter(self.demonstrations_file) as writer:
             left = [job for job in self._wanted if job.id not in writer.done]
             if left:
@@ -146,6 +151,7 @@ class Pipeline:
         # Training pulls in torch: what needs no model starts at once.
         from step_hrl.training.behavior_cloning import run
 
+        self._check_trackers()
         solved = [episode for episode in self.load_demonstrations() if episode.success and episode.error is None]
         if not solved:
             raise DataError(str(self.demonstrations_file), "no demonstration succeeded", "look at them with `play`")
@@ -153,21 +159,26 @@ class Pipeline:
         inputs = {
             "demonstrations": stamps.digest(*(encode_line(episode) for episode in solved)),
             "backbone": self.recipe.backbone.model_dump(mode="json"),
-            "behavior_cloning": config.model_dump(mode="json"),
+            "behavior_cloning": _decisive(config),
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
-        stamps.enter_stage(self.cloned_policy.parent, inputs, self._console)
+        self._enter(self.cloned_policy.parent, inputs)
         if self.cloned_policy.is_dir():
             self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
+            self._describe(self.cloned_policy)
             return self.cloned_policy
         train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
         folder = self.cloned_policy.parent
+        self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
+        self._note(folder, 0, solved, [], train, held_out)
         with timed(folder):
-            return run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
+            run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
+        self._describe(self.cloned_policy)
+        return self.cloned_policy
 
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
@@ -178,7 +189,7 @@ class Pipeline:
             "generation": self.recipe.generation.model_dump(mode="json"),
         }
         file = self.collection_file(number)
-        stamps.enter_stage(file.parent, inputs, self._console)
+        self._enter(file.parent, inputs)
         generation = self.recipe.generation.model_copy(update=inputs["sampling"])
         facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
         collected = self._player.play(
@@ -211,6 +222,7 @@ class Pipeline:
             raise RecipeError(
                 "offline_rl", "not in the recipe", "add a section `offline_rl:`, if only with `epochs: 3`"
             )
+        self._check_trackers()
         before, policy = self.round_policy(number - 1), self.round_policy(number)
         expert = [e for e in self.load_demonstrations() if e.error is None] if config.data_weights.expert else []
         check_rewards(self.demonstrations_file, expert)
@@ -219,21 +231,26 @@ class Pipeline:
         inputs = {
             "episodes": stamps.digest(*(encode_line(episode) for episode in (*expert, *collected))),
             "policy": self._policy_digest(before),
-            "offline_rl": config.model_dump(mode="json"),
+            "offline_rl": _decisive(config),
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
         folder = policy.parent
-        stamps.enter_stage(folder, inputs, self._console)
+        self._enter(folder, inputs)
         if policy.is_dir():
             self._console.print(f"offline RL: {policy} is already there", markup=False)
+            self._describe(policy)
             return policy
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
         train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
         ids = frozenset(episode.id for episode in collected)
+        sources = f"{len(expert)} demonstrations and {len(collected)} collected episodes"
+        self._console.print(f"offline RL: {len(train)} decisions of {sources}", markup=False)
+        self._note(folder, number, expert, collected, train, held_out)
         with timed(folder):
             run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
+        self._describe(policy)
         return policy
 
     def _best(self, candidates: Sequence[Path], config: SelectionConfig) -> Path:
@@ -260,14 +277,16 @@ class Pipeline:
         tasks = self._tasks(split, per_task or self.recipe.evaluation.per_task)
         facts = self._facts(split)
         inputs = {**self._playing(policy, split), "generation": self.recipe.generation.model_dump(mode="json")}
-        stamps.enter_stage(folder, inputs, self._console)
+        self._enter(folder, inputs)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
         file = folder / "episodes.jsonl"
         played = self._player.play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
         zero = self.recipe.evaluation.failed_as_zero
         summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
         found = {**facts, "policy": str(inputs["policy"])}
-        write_summary(folder / "summary.json", summary, found, _value_correlations(policy))
+        write_summary(folder / SUMMARY_FILE, summary, found, _value_correlations(policy))
+        if policy is not None and self.recipe.api is None:
+            self._describe(policy, found["policy"])
         return summary
 
     def evaluated(self, split: str) -> list[Episode]:
@@ -283,6 +302,19 @@ class Pipeline:
         """How long both stages have trained."""
         stages = [self.round_policy(number).parent for number in range(self.recipe.collection.rounds + 1)]
         return sum(map(seconds, stages))
+
+    def spent_seconds(self) -> float:
+        """How long the recipe's stages have worked, but for the demonstrations."""
+        collected = [self.collection_file(number + 1).parent for number in range(self.recipe.collection.rounds)]
+        policies = {self.cloned_policy, self.policy_folder}
+        scored = [self._evaluation(split, policy) for split in self.recipe.evaluation.splits for policy in policies]
+        return self.training_seconds() + sum(map(seconds, [*collected, *scored]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the latest policy has been scored on all of the recipe's splits."""
+        scored = (self._evaluation(split, self.policy_folder) for split in self.recipe.evaluation.splits)
+        return all((folder / SUMMARY_FILE).is_file() for folder in scored)
 
     def playing_seconds(self, split: str) -> float:
         """How long the latest policy's evaluation has taken."""
@@ -312,6 +344,35 @@ class Pipeline:
             return
         self._policy_digest(policy)
         self._player.watch(task, policy, watcher, person)
+
+    def _enter(self, folder: Path, inputs: Mapping[str, Any]) -> None:
+        """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
+        stamps.enter_stage(folder, inputs, self._console)
+        write_if_changed(self.recipe.folder / RECIPE_FILE, to_yaml(self.recipe))
+
+    def _note(
+        self,
+        folder: Path,
+        stage: int,
+        expert: Sequence[Episode],
+        collected: Sequence[Episode],
+        train: Sequence[Transition],
+        held_out: Sequence[Transition],
+    ) -> None:
+        """Write down what a policy is about to be trained on; its card is made from it."""
+        versions = {"step_hrl": version("step-hrl"), **self.world.provenance(self.recipe.demonstrations.split)}
+        training = publishing.training_of(self.recipe, stage, expert, collected, train, held_out, versions)
+        publishing.note(folder, training)
+
+    def _describe(self, policy: Path, digest: str | None = None) -> None:
+        """Write or refresh the card of a policy of this run; checkpoints and policies from elsewhere have none here."""
+        if policy.name == POLICY_FOLDER and policy.resolve().is_relative_to(self.recipe.folder.resolve()):
+            publishing.describe(policy, digest or self._policy_digest(policy), self.recipe.folder / "evaluation")
+
+    def _check_trackers(self) -> None:
+        """Refuse what neither stage could report to, before hours of the first are spent."""
+        for stage in (self.recipe.behavior_cloning, self.recipe.offline_rl):
+            trackers.chosen(stage.trackers if stage is not None else ())
 
     def _task(self, key: str | None, split: str | None) -> Task:
         tasks = self._tasks(split or self.recipe.evaluation.splits[0], None)
@@ -409,6 +470,11 @@ class Pipeline:
 def _identity(world: WorldConfig) -> dict[str, Any]:
     """What decides how a world behaves, not how many of it run."""
     return {"name": world.name, "options": dict(world.options)}
+
+
+def _decisive(config: TrainingConfig) -> dict[str, Any]:
+    """A stage's settings as its stamp has them: where its metrics also go decides nothing."""
+    return {**config.model_dump(mode="json"), "trackers": []}
 
 
 def _wanted_of(stored: Sequence[Episode], jobs: Sequence[Job]) -> tuple[list[Episode], list[str]]:

@@ -1,12 +1,13 @@
-"""Recipes from YAML and ``key=value`` overrides; what does not fit is told in one line."""
+"""Recipes from YAML and ``key=value`` overrides, and back; what does not fit is told in one line."""
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -43,6 +44,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return parse_section(Recipe, tree, str(path))
 
 
+def to_yaml(recipe: Recipe) -> str:
+    """The whole recipe, defaults included, as YAML that :func:`load_recipe` makes an equal one of."""
+    return OmegaConf.to_yaml(OmegaConf.create(_literal(recipe.model_dump(mode="json"))))
+
+
 def parse_section(section: type[SectionType], tree: Any, where: str) -> SectionType:
     """Check a tree of plain values against a section; one clear line where it does not fit."""
     try:
@@ -51,6 +57,19 @@ def parse_section(section: type[SectionType], tree: Any, where: str) -> SectionT
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise RecipeError(f"{where}: {key}", *_complaint(section, first)) from error
+
+
+def _literal(value: Any) -> Any:
+    """Plain values whose texts omegaconf takes as they stand, where it would look up ``${name}``.
+
+    >>> _literal({"name": "a ${b}"})
+    {'name': 'a \\\\${b}'}
+    """
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in cast("dict[Any, Any]", value).items()}
+    return [_literal(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _complaint(section: type[Section], error: ErrorDetails) -> tuple[str, str]:

@@ -35,6 +35,7 @@ __all__ = [
     "salvage_episodes",
     "to_json",
     "write_atomically",
+    "write_if_changed",
 ]
 
 _VERSION = re.compile(rb'\{"schema_version":(\d+),')
@@ -217,6 +218,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except OSError as error:
         raise _failed(path, error) from error
     _sync_folder(path.parent)
+
+
+def write_if_changed(path: Path, content: str) -> None:
+    """:func:`write_atomically`, but a file that says this already keeps its time of change."""
+    if not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+        write_atomically(path, content)
 
 
 def _whole_lines(path: Path) -> Iterator[_Line]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from tests.micro import micro_backbone, transitions, weights
 
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
-from step_hrl.errors import DataError, ModelError, RecipeError
+from step_hrl.errors import DataError, ModelError
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, rounded, tokenize
 from step_hrl.training import checkpoints, loop
@@ -257,20 +256,6 @@ def test_a_budget_of_tokens_is_read_whatever_the_samples_are_like(length: int) -
     plan = BatchPlan(samples, config, seed=0, processes=1)
     read = sum(len(batch) for group in plan.updates_from(0, 0) for batch in group)
     assert read * rounded(length, LENGTH_MULTIPLE) == pytest.approx(20_000, rel=0.05)
-
-
-def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match="wandb is not installed"):
-        trained(tmp_path, changed(trackers=("wandb",)))
-    assert not list(tmp_path.iterdir())
-
-
-def test_trackers_get_the_metrics_too(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the tensorboard extra is not installed")
-    trained(tmp_path, changed(trackers=("tensorboard",), epochs=0.5))
-    assert list(tmp_path.rglob("events.out.tfevents.*"))
 
 
 def test_training_leaves_random_state_as_it_was(tmp_path: Path) -> None:

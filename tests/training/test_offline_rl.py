@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -255,7 +256,7 @@ ELSEWHERE = {
     "checkpoint_every": "tests/training/test_loop.py",
     "keep_checkpoints": "tests/training/test_loop.py",
     "log_every": "tests/training/test_loop.py",
-    "trackers": "tests/training/test_loop.py",
+    "trackers": "tests/training/test_trackers.py",
 }
 
 
@@ -300,7 +301,7 @@ def test_a_loss_that_is_no_number_names_the_episode_and_keeps_earlier_checkpoint
     assert checkpoints.latest(tmp_path) is None
 
 
-def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path) -> None:
+def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "policy"
     policy.mkdir()
     micro_backbone().save(policy)
@@ -310,6 +311,7 @@ def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path) -> 
     assert newest is not None
     learnt = backbones.load(MICRO.model_copy(update={"source": str(newest)}), device="cpu")
     assert not torch.equal(weights(learnt), weights(micro_backbone()))
+    assert len(re.findall(r"^values: (\d+)/\1 chains, .* 0 s left$", capfd.readouterr().err, re.MULTILINE)) == 1
     found = json.loads((tmp_path / "rl" / "values.json").read_text())
     assert set(found) == {role.value for role in Role}
     judged = [from_line(line) for line in (tmp_path / "rl" / "judgements.jsonl").read_text().splitlines()]

@@ -23,8 +23,8 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.reporting import Reporter
-from step_hrl.training import checkpoints
-from step_hrl.training.metrics import Means, MetricsLog, Tally, check_trackers, flat
+from step_hrl.training import checkpoints, trackers
+from step_hrl.training.metrics import Means, MetricsLog, Tally
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
 
 LENGTH_MULTIPLE = 16
@@ -136,11 +136,10 @@ def train(
     Raises :class:`~step_hrl.errors.ModelError` when the loss is no longer finite (nothing is then overwritten),
     :class:`~step_hrl.errors.DataError` for a checkpoint that does not belong to this run.
     """
-    check_trackers(config.trackers)
     accelerator = Accelerator(
         cpu=objective.backbone.device.type == "cpu",
         mixed_precision="no",
-        log_with=list(config.trackers) or None,
+        log_with=list(trackers.chosen(config.trackers)) or None,
         project_dir=str(output),
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
@@ -179,10 +178,13 @@ class _Training:
         done = self._resume()
         module: Any = self.accelerator.prepare(self.objective)
         log = MetricsLog(self.accelerator, self.output, done)
-        if self.config.trackers:
-            self.accelerator.init_trackers(self.label, config=flat(self.config.model_dump(mode="json")))
-        figures: dict[str, float] = {}
         console = Console(stderr=True, quiet=not self.accelerator.is_main_process)
+        settings = {**self.config.model_dump(mode="json"), "seed": self.seed}
+        with trackers.tracking(self.accelerator, f"{self.output} {self.fingerprint[:8]}", settings, console):
+            return self._go_on(module, log, done, console)
+
+    def _go_on(self, module: Any, log: MetricsLog, done: int, console: Console) -> dict[str, float]:
+        figures: dict[str, float] = {}
         progress = Reporter(console, self.label, self.plan.updates, start=done, unit="updates")
         with seeded(self.seed), progress:
             tokens, since = 0, time.monotonic()
@@ -202,9 +204,6 @@ class _Training:
                     since = time.monotonic() if not tokens else since
         if not figures and self.held_out:
             figures = self._evaluate(log, done)
-        # Not `end_training`: it would also end the process group, which a launcher's next stage still needs.
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
         return figures
 
     def _resume(self) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from step_hrl.errors import RecipeError
 from step_hrl.models.collate import ROLES
 
 METRICS_FILE = "metrics.jsonl"
@@ -63,7 +61,7 @@ class Means:
 
 
 class MetricsLog:
-    """Appends metrics as JSON lines, and passes them on to the trackers a recipe names."""
+    """Appends metrics as JSON lines, and passes them on to the accelerator's trackers."""
 
     def __init__(self, accelerator: Any, folder: Path, resumed_at: int) -> None:
         """Open the log. Lines of updates after ``resumed_at`` are dropped: those updates are done again."""
@@ -80,28 +78,6 @@ class MetricsLog:
             with self._path.open("a") as file:
                 file.write(json.dumps({"update": update, **values}) + "\n")
         self._accelerator.log(dict(values), step=update)
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Raise :class:`~step_hrl.errors.RecipeError` where a tracker's package is missing."""
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise RecipeError("trackers", f"{name} is not installed", f"pip install {name}, or remove it from trackers")
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
-    """Nested settings as one level of plain values, which is all that trackers take.
-
-    >>> flat({"epochs": 2.0, "role_weights": {"low": 1.0}, "trackers": ["tensorboard"]})
-    {'epochs': 2.0, 'role_weights.low': 1.0, 'trackers': "['tensorboard']"}
-    """
-    values: dict[str, str | int | float] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            values.update(flat(cast(Mapping[str, Any], value), f"{prefix}{key}."))
-        else:
-            values[prefix + key] = value if isinstance(value, (str, int, float)) else str(value)
-    return values
 
 
 def _lines(path: Path) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from step_hrl.config import BackboneConfig, OfflineRLConfig
@@ -33,6 +34,7 @@ from step_hrl.models.collate import (
 )
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
+from step_hrl.reporting import Reporter
 from step_hrl.storage import write_atomically
 from step_hrl.training import parallel
 from step_hrl.training.judgements import JUDGEMENTS_FILE, VALUES_FILE, Judgement, rank_correlations, to_lines
@@ -176,7 +178,9 @@ def train_offline_rl(
     objective = OfflineRL(backbone, critics, config)
     train(objective, samples, config, output=output, seed=seed, held_out=_fitting(measured, config), label="offline RL")
     if parallel.is_first():
-        judgements = judge(objective, measured)
+        # Whole episodes pass the backbone one by one: as long as many an update.
+        with Reporter(Console(stderr=True, quiet=not measured), "values", len(measured), unit="chains") as reporter:
+            judgements = judge(objective, reporter.each(measured))
         write_atomically(output / JUDGEMENTS_FILE, to_lines(judgements))
         write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(judgements), indent=1) + "\n")
 
@@ -217,7 +221,7 @@ def encode(
     return tokenize_chains(chained(transitions), tokenizer, longest, discount=discount, weight=weight)
 
 
-def judge(objective: OfflineRL, chains: Sequence[Chain]) -> list[Judgement]:
+def judge(objective: OfflineRL, chains: Iterable[Chain]) -> list[Judgement]:
     """What the critics say of each decision, and the discounted return that followed in its chain.
 
     What would have come after a cut at the action limit is not known and counts 0.

@@ -1,0 +1,257 @@
+"""What a policy is, as a Hugging Face model card: from what its training and its evaluations left on record. Pure.
+
+Names and texts of recipes, worlds and models are data: they can end neither the YAML, a table nor a code block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from step_hrl.evaluation import Summary, by_task, overview
+from step_hrl.roles.text import one_line
+
+SMALL_PARAMETERS = 1_000_000_000
+"""Below, a card says that its results are those of a small model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A prompt that was learnt from, and the utterance that answers it."""
+
+    prompt: str
+    utterance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a policy is trained on and with, as it was when its training last began.
+
+    ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``held_out`` are
+    numbers of episodes; on those held out the loss is only measured. ``decisions`` is the number of transitions learnt
+    from, with an example of each role in ``examples``. ``tokens`` is the budget of padded tokens, where there is one,
+    ``base_model`` the backbone's hub id, if it has one.
+    """
+
+    recipe: str
+    recipe_yaml: str
+    seed: int
+    stage: int
+    world: str
+    tasks: tuple[str, ...]
+    demonstrations: int
+    demonstrations_split: str
+    collected: int
+    collected_split: str
+    held_out: int
+    decisions: int
+    tokens: int | None
+    backbone: str
+    base_model: str | None
+    adapter: bool
+    prompt_format: Literal["plain", "chat"]
+    agent: str
+    versions: Mapping[str, str]
+    examples: Mapping[str, Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it. None is what nobody knows.
+
+    ``updates`` is of the whole training, ``seconds`` its wall time over all sittings, ``parameters`` counts the weights
+    in the policy's folder. ``chosen`` says which checkpoint was taken by its score on ``chosen_on``, a split.
+    """
+
+    updates: int | None
+    seconds: float | None
+    parameters: int | None
+    chosen: str | None = None
+    chosen_on: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An evaluation of the policy, and on what and with what it was made."""
+
+    summary: Summary
+    provenance: Mapping[str, str]
+
+
+def render(training: Training, outcome: Outcome, scored: Mapping[str, Scored]) -> str:
+    """The card, ``scored`` by split. What was not measured is not mentioned."""
+    sections = [
+        f"# {_plain(training.recipe)}\n\n{_opening(training)}",
+        _table(["", ""], _facts(training, outcome)),
+        f"## Scores\n\n{_scores(scored)}",
+        f"## Versions\n\n{_versions(training, scored)}",
+        f"## Use\n\n{_use(training)}",
+        f"## What it reads and says\n\n{_decisions(training)}",
+        "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(training, outcome, scored)),
+    ]
+    front = yaml.safe_dump(_metadata(training), sort_keys=False, allow_unicode=True)
+    return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _metadata(training: Training) -> dict[str, Any]:
+    """The front matter. No license: whose it would be depends on the backbone and on who publishes."""
+    learning = "offline-reinforcement-learning" if training.stage else "behavior-cloning"
+    origin = {"base_model": training.base_model} if training.base_model else {}
+    return {
+        "library_name": "peft" if training.adapter else "transformers",
+        **origin,
+        "model_name": one_line(training.recipe),
+        "pipeline_tag": "text-generation",
+        "tags": ["step-hrl", "hierarchical-reinforcement-learning", learning, one_line(training.world)],
+    }
+
+
+def _opening(training: Training) -> str:
+    return (
+        f"A policy for tasks of the text world {_plain(training.world)}, trained by {_stage(training)} with step-hrl "
+        f"([STEP-HRL](https://arxiv.org/abs/2604.05808)). It plays as the agent {_plain(training.agent)}."
+    )
+
+
+def _stage(training: Training) -> str:
+    return f"offline RL (round {training.stage})" if training.stage else "behaviour cloning"
+
+
+def _before(training: Training) -> str:
+    before = "behaviour cloning" if training.stage == 1 else f"round {training.stage - 1}"
+    return f", from the policy of {before}" if training.stage else ""
+
+
+def _facts(training: Training, outcome: Outcome) -> list[list[str]]:
+    known: dict[str, str | None] = {
+        "recipe": f"{training.recipe}; the whole of it is recipe.yaml in this folder",
+        "seed": str(training.seed),
+        "world": training.world,
+        "tasks": ", ".join(training.tasks),
+        "backbone": "a Llama made from scratch" if _from_scratch(training) else training.backbone,
+        "parameters": _number(outcome.parameters, " (of the adapters)" if training.adapter else ""),
+        "demonstrations": f"{training.demonstrations} of the split {training.demonstrations_split}",
+        "collected episodes": f"{training.collected} of the split {training.collected_split}"
+        if training.collected
+        else None,
+        "held out to measure the loss": f"{training.held_out} of these episodes" if training.held_out else None,
+        "decisions learnt from": _number(training.decisions),
+        "training": f"{_stage(training)}{_before(training)}",
+        "updates": _number(outcome.updates),
+        "padded tokens": _number(training.tokens),
+        "wall time": _time(outcome.seconds),
+        "checkpoint": f"{outcome.chosen}, the best by its score on {outcome.chosen_on}" if outcome.chosen else None,
+    }
+    return [[label, text] for label, text in known.items() if text is not None]
+
+
+def _scores(scored: Mapping[str, Scored]) -> str:
+    if not scored:
+        return "None has been measured."
+    summaries = [each.summary for each in scored.values()]
+    # The column says it.
+    overall = [row for row in overview(summaries) if row[0] != "split"]
+    return (
+        "Out of 100, with 95% bootstrap intervals; n is the number of episodes.\n\n"
+        f"{_table(['', *scored], overall)}\n\n{_table(['mean score of the task', *scored], by_task(summaries))}"
+    )
+
+
+def _versions(training: Training, scored: Mapping[str, Scored]) -> str:
+    columns = [training.versions, *(each.provenance for each in scored.values())]
+    told_above = {"recipe", "split", "policy"}
+    names = [name for name in dict.fromkeys(name for column in columns for name in column) if name not in told_above]
+    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
+    return _table(["", "training", *scored], rows)
+
+
+def _use(training: Training) -> str:
+    adapter = " The adapters are put on their base model by peft." if training.adapter else ""
+    return f"""\
+With FOLDER for this folder, step-hrl shows an episode, or plays a split and scores it:
+
+```sh
+step-hrl play FOLDER/recipe.yaml --policy FOLDER
+step-hrl eval FOLDER/recipe.yaml --policy FOLDER
+```
+
+transformers loads it too.{adapter}
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```"""
+
+
+def _decisions(training: Training) -> str:
+    form = "as a user's turn of the tokenizer's chat template" if training.prompt_format == "chat" else "as it stands"
+    opening = (
+        f"Each decision is a prompt, {form}, that is answered by one line: a space, the utterance, a line end. "
+        "Nothing else is understood. One of each kind that was learnt from:"
+    )
+    shown = [
+        f"{_plain(role)}:\n\n{_block(f'{decision.prompt} {decision.utterance}')}"
+        for role, decision in training.examples.items()
+    ]
+    return "\n\n".join([opening, *shown])
+
+
+def _limits(training: Training, outcome: Outcome, scored: Mapping[str, Scored]) -> Iterable[str]:
+    if _from_scratch(training):
+        yield "Made from scratch, it knows the tasks named above and the words of their episodes, and nothing else."
+    else:
+        yield "It was trained on the tasks named above; of others nothing is known."
+    if outcome.parameters is not None and outcome.parameters < SMALL_PARAMETERS and not training.adapter:
+        size = f"{_number(outcome.parameters)} parameters"
+        yield f"Its results are those of a small model ({size}), and say nothing of larger ones."
+    if outcome.chosen_on in scored:
+        split = _plain(str(outcome.chosen_on))
+        yield f"Its checkpoint was chosen by its score on {split}, which is better than the policy for that."
+
+
+def _from_scratch(training: Training) -> bool:
+    return training.backbone == "tiny"
+
+
+def _number(value: int | None, unit: str = "") -> str | None:
+    return None if value is None else f"{value:,}{unit}"
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    first, *others = ([_plain(text) for text in line] for line in (header, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (first, ["---"] * len(header), *others))
+
+
+def _plain(text: str) -> str:
+    r"""Text of any kind as one line of Markdown that shows just this.
+
+    >>> print(_plain("a|b `c` <d> *e* f_g _h_"))
+    a\|b \`c\` \<d\> \*e\* f_g \_h\_
+    """
+    return re.sub(r"[\\`*\[\]<>|~$&#]|(?<!\w)_|_(?!\w)", lambda mark: f"\\{mark[0]}", one_line(text))
+
+
+def _block(text: str) -> str:
+    """Text as a code block that nothing in it can end.
+
+    >>> print(_block("a ```` b"))
+    `````text
+    a ```` b
+    `````
+    """
+    lines = [one_line(line) for line in text.split("\n")]
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}text", *lines, fence])

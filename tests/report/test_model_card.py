@@ -1,0 +1,244 @@
+"""The card, pinned, and that huggingface_hub reads it whatever stands in a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from step_hrl.evaluation import summarize
+from step_hrl.report.model_card import Decision, Outcome, Scored, Training, render
+from step_hrl.types import Episode, Task
+
+TRAINING = Training(
+    recipe="two-rooms",
+    recipe_yaml="name: two-rooms\n",
+    seed=3,
+    stage=0,
+    world="pantry",
+    tasks=("put-one", "put-two"),
+    demonstrations=320,
+    demonstrations_split="train",
+    collected=0,
+    collected_split="train",
+    held_out=16,
+    decisions=12345,
+    tokens=None,
+    backbone="tiny",
+    base_model=None,
+    adapter=False,
+    prompt_format="plain",
+    agent="step_hrl",
+    versions={"step_hrl": "0.1.0", "pantry_layouts": "ab12", "torch": "2.13.0"},
+    examples={"low": Decision("Take the next action.\nSubtask: find plate\nAction:", "open chest; False")},
+)
+OUTCOME = Outcome(updates=152, seconds=372.0, parameters=450_000)
+
+
+def scored(split: str, *scores: float) -> Scored:
+    episodes = [
+        Episode(f"{split}-{n}", Task("pantry", "put-one", n, split, "Put."), (), score, score == 1.0, 0, {}, None)
+        for n, score in enumerate(scores)
+    ]
+    return Scored(summarize(episodes, seed=0), {"split": split, "policy": "policy:0", "step_hrl": "0.1.0", "seed": "3"})
+
+
+CARD = """\
+---
+library_name: transformers
+model_name: two-rooms
+pipeline_tag: text-generation
+tags:
+- step-hrl
+- hierarchical-reinforcement-learning
+- behavior-cloning
+- pantry
+---
+
+# two-rooms
+
+A policy for tasks of the text world pantry, trained by behaviour cloning with step-hrl \
+([STEP-HRL](https://arxiv.org/abs/2604.05808)). It plays as the agent step_hrl.
+
+|  |  |
+| --- | --- |
+| recipe | two-rooms; the whole of it is recipe.yaml in this folder |
+| seed | 3 |
+| world | pantry |
+| tasks | put-one, put-two |
+| backbone | a Llama made from scratch |
+| parameters | 450,000 |
+| demonstrations | 320 of the split train |
+| held out to measure the loss | 16 of these episodes |
+| decisions learnt from | 12,345 |
+| training | behaviour cloning |
+| updates | 152 |
+| wall time | 6.2 min |
+
+## Scores
+
+Out of 100, with 95% bootstrap intervals; n is the number of episodes.
+
+|  | seen |
+| --- | --- |
+| episodes | 2 |
+| mean score over episodes | 75.0 (50.0 to 100.0) |
+| mean score over tasks | 75.0 (50.0 to 100.0) |
+| failed episodes, % | 0.0 |
+| success rate, % | 50.0 |
+| actions an episode | 0.0 |
+| tokens an action | 0 |
+| of the high level | 0 |
+| of the low level | 0 |
+| of the local progress | 0 |
+| longest prompt, tokens | 0 |
+| actions not understood, % | 0.0 |
+| unreadable replies, % | 0.0 |
+
+| mean score of the task | seen |
+| --- | --- |
+| put-one | 75.0 (n=2) |
+
+## Versions
+
+|  | training | seen |
+| --- | --- | --- |
+| step_hrl | 0.1.0 | 0.1.0 |
+| pantry_layouts | ab12 |  |
+| torch | 2.13.0 |  |
+| seed |  | 3 |
+
+## Use
+
+With FOLDER for this folder, step-hrl shows an episode, or plays a split and scores it:
+
+```sh
+step-hrl play FOLDER/recipe.yaml --policy FOLDER
+step-hrl eval FOLDER/recipe.yaml --policy FOLDER
+```
+
+transformers loads it too.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```
+
+## What it reads and says
+
+Each decision is a prompt, as it stands, that is answered by one line: a space, the utterance, a line end. \
+Nothing else is understood. One of each kind that was learnt from:
+
+low:
+
+```text
+Take the next action.
+Subtask: find plate
+Action: open chest; False
+```
+
+## Limits
+
+- Made from scratch, it knows the tasks named above and the words of their episodes, and nothing else.
+- Its results are those of a small model (450,000 parameters), and say nothing of larger ones.
+"""
+
+
+def test_the_card_says_what_was_done_and_measured() -> None:
+    assert render(TRAINING, OUTCOME, {"seen": scored("seen", 0.5, 1.0)}) == CARD
+
+
+def test_nothing_is_said_of_what_is_not_known() -> None:
+    card = render(replace(TRAINING, held_out=0), Outcome(None, None, None), {})
+    assert "None has been measured." in card
+    for word in ("updates", "wall time", "parameters", "collected", "held out", "tokens |", "license", "None |"):
+        assert word not in card
+
+
+def test_stage_2_with_adapters_on_a_model_of_the_hub() -> None:
+    adapted = replace(
+        TRAINING, stage=2, collected=80, backbone="a/b-135M", base_model="a/b-135M", adapter=True, tokens=9000
+    )
+    chosen = Outcome(updates=40, seconds=59.6, parameters=9000, chosen="checkpoint-20", chosen_on="dev")
+    card = render(replace(adapted, prompt_format="chat"), chosen, {"dev": scored("dev", 0.25)})
+    data = ModelCard(card).data.to_dict()
+    assert data["base_model"] == "a/b-135M"
+    assert data["library_name"] == "peft"
+    assert "offline-reinforcement-learning" in data["tags"]
+    for line in (
+        "| backbone | a/b-135M |",
+        "| parameters | 9,000 (of the adapters) |",
+        "| collected episodes | 80 of the split train |",
+        "| training | offline RL (round 2), from the policy of round 1 |",
+        "| padded tokens | 9,000 |",
+        "| wall time | 60 s |",
+        "| checkpoint | checkpoint-20, the best by its score on dev |",
+        "- It was trained on the tasks named above; of others nothing is known.",
+        "- Its checkpoint was chosen by its score on dev, which is better than the policy for that.",
+    ):
+        assert f"\n{line}\n" in f"{card}\n"
+    assert "as a user's turn of the tokenizer's chat template" in card
+    assert "The adapters are put on their base model by peft." in card
+    assert "small model" not in card
+
+
+HOSTILE = "a|b `c` \"d\" 'e'\n---\n# f: [g](h) <script> ```\n| i | \u2028 *j* {k} &lt; $x$ #"
+
+
+def test_no_name_breaks_out_of_where_it_stands(tmp_path: Path) -> None:
+    versions = {HOSTILE: HOSTILE}
+    example = Decision(f"{HOSTILE}\n`````\nAction:", HOSTILE)
+    hostile = replace(
+        TRAINING,
+        recipe=HOSTILE,
+        world=HOSTILE,
+        tasks=(HOSTILE,),
+        agent=HOSTILE,
+        versions=versions,
+        examples={HOSTILE: example},
+    )
+    hostile = replace(hostile, demonstrations_split=HOSTILE, backbone=HOSTILE)
+    card = render(hostile, replace(OUTCOME, chosen=HOSTILE, chosen_on=HOSTILE), {HOSTILE: scored(HOSTILE, 1.0)})
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    read = ModelCard.load(tmp_path / "README.md")
+    assert read.data.to_dict()["model_name"] == " ".join(HOSTILE.split())
+    assert read.data.to_dict()["tags"][-1] == " ".join(HOSTILE.split())
+    plain = render(TRAINING, OUTCOME, {"seen": scored("seen", 1.0)})
+    assert headings(read.text) == [" ".join(["#", *escaped().split()]), *headings(plain)[1:]]
+    tables = [line for line in outside_blocks(read.text) if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in tables} == {3, 4}
+    assert "<script>" not in "".join(outside_blocks(read.text)).replace("\\<script\\>", "")
+
+
+def escaped() -> str:
+    return (
+        "a\\|b \\`c\\` \"d\" 'e' --- \\# f: \\[g\\](h) \\<script\\> \\`\\`\\` \\| i \\| \\*j\\* {k} \\&lt; \\$x\\$ \\#"
+    )
+
+
+def headings(text: str) -> list[str]:
+    return [line for line in outside_blocks(text) if line.startswith("#")]
+
+
+def outside_blocks(text: str) -> list[str]:
+    """The lines of a Markdown text that stand in none of its fenced blocks."""
+    fence, kept = "", list[str]()
+    for line in text.splitlines():
+        run = line[: len(line) - len(line.lstrip("`"))]
+        if not fence and len(run) >= 3:
+            fence = run
+        elif fence and len(run) >= len(fence) and run == line:
+            fence = ""
+        elif not fence:
+            kept.append(line)
+    assert not fence
+    return kept
+
+
+@pytest.mark.parametrize("name", ["yes", "1e5", "null", "---", "", "- a", "a: b # c", "é", "{}", "%x", "@y", "!z"])
+def test_names_that_yaml_takes_for_something_else_stay_names(name: str) -> None:
+    assert ModelCard(render(replace(TRAINING, recipe=name), OUTCOME, {})).data.to_dict().get("model_name", "") == name
