@@ -1,0 +1,82 @@
+"""How long a report of 5,000 episodes takes to write and to open, and how large it is.
+
+    python benchmarks/report_page.py [EPISODES]
+
+The episodes are those of pantry's expert with mistakes, in several repeats. Opening is measured in headless Chromium,
+from the address to the page being ready, best of three; without Chromium and playwright it is left out. Printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from step_hrl.envs.pantry import PantryWorld
+from step_hrl.experts.base import expert_for
+from step_hrl.report.page import build
+from step_hrl.report.runs import read_run
+from step_hrl.storage import encode_line
+
+
+def main(episodes: int) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "many"
+        write_run(folder, episodes)
+        begun = time.perf_counter()
+        page = folder / "report.html"
+        page.write_text(build([read_run(folder)]), encoding="utf-8")
+        figures = {
+            "episodes": episodes,
+            "write_seconds": round(time.perf_counter() - begun, 1),
+            "megabytes": round(page.stat().st_size / 1e6, 2),
+            "open_seconds": open_seconds(page),
+        }
+    print(json.dumps(figures, indent=1))
+
+
+def write_run(folder: Path, episodes: int) -> None:
+    """An evaluation of so many episodes."""
+    world, expert = PantryWorld(), expert_for("pantry")
+    env, tasks = world.open().env(), world.tasks("train")
+    file = folder / "evaluation" / "behavior_cloning-train" / "episodes.jsonl"
+    file.parent.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"name": "many", "world": {"name": "pantry"}}))
+    with file.open("wb") as stream:
+        for number in range(episodes):
+            task, repeat = tasks[number % len(tasks)], number // len(tasks)
+            shown = expert(env, task, action_limit=50, perturbed=0.3, repeat=repeat).episode
+            stream.write(encode_line(replace(shown, id=f"{task.key}/{repeat}")))
+
+
+def open_seconds(page: Path) -> float | None:
+    """Until the page has listed its episodes; None where there is no browser."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None or find_spec("playwright") is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    times: list[float] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for _ in range(3):
+            tab = browser.new_page()
+            begun = time.perf_counter()
+            tab.goto(page.as_uri())
+            tab.wait_for_selector("html[data-ready]", state="attached")
+            times.append(time.perf_counter() - begun)
+            tab.close()
+        browser.close()
+    return round(min(times), 2)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
