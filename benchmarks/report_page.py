@@ -3,7 +3,8 @@
     python benchmarks/report_page.py [EPISODES]
 
 The episodes are those of pantry's expert with mistakes, in several repeats. Opening is measured in headless Chromium,
-from the address to the page being ready, best of three; without Chromium and playwright it is left out. Printed as JSON.
+from the address to the page being ready, best of three; it is left out without Chromium and playwright. Printed as
+JSON.
 """
 
 from __future__ import annotations
