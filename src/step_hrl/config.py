@@ -49,8 +49,8 @@ class DemonstrationsConfig(Section):
     """Share of the expert's actions that are replaced by a mistake, to show the way back from it. The mistakes
     themselves are never cloned."""
     renamed: Fraction = 0.0
-    """Share of the demonstrations that are shown where things have names that mean nothing, so that a backbone from
-    scratch learns to read what is there. Only of worlds whose expert needs no names: alfworld and pantry."""
+    """Share of the demonstrations that are shown where things have one another's names, so that a backbone from scratch
+    learns to read what is there. Only of worlds whose expert needs no names: alfworld and pantry."""
     action_limit: PositiveInt = 100
     """Longest demonstration, in actions: some tasks need more than an agent is given."""
 

@@ -28,14 +28,18 @@ def test_what_is_renamed_comes_back(words: list[str], seed: int) -> None:
     text = " ".join(words)
     there = names(seed).renamed(text)
     assert names(seed).original(there) == text
-    assert not re.search(r"\b(pen|pencil|cd|alarm clock)\b", there, re.IGNORECASE)
     assert there.count("desk 1") == text.count("desk 1")
 
 
 def test_names_and_numbers_are_drawn_anew() -> None:
     told = {names(seed).renamed("pen 1, pen 2, cd 1") for seed in range(20)}
     assert len(told) == 20
-    assert all(re.fullmatch(r"(\w+) \d+, \1 \d+, (?!\1)\w+ \d+", text) for text in told)
+    assert all(re.fullmatch(r"(\D+) \d+, \1 \d+, (?!\1 )\D+ \d+", text) for text in told)
+
+
+@given(st.integers(0, 50))
+def test_things_have_one_anothers_names(seed: int) -> None:
+    assert sorted(names(seed).renamed(thing) for thing in THINGS) == sorted(THINGS)
 
 
 def test_the_pantry_is_done_under_any_names() -> None:
@@ -45,8 +49,6 @@ def test_the_pantry_is_done_under_any_names() -> None:
         for name in ("put-one", "put-two", "clean-then-put", "examine-in-light"):
             shown = expert(env, Task("pantry", name, variation, "train"), action_limit=40)
             assert shown.episode.success
-            said = [shown.episode.task.instruction, *(step.action for step in shown.episode.steps)]
-            assert not set(re.findall(r"\w+", " ".join(said))) & set(things_of("pantry"))
 
 
 def test_a_world_whose_things_must_keep_their_names_says_so() -> None:

@@ -1,7 +1,9 @@
 """A world whose things have other names: who is shown it must read what they are called, and whether they are there.
 
 A model from scratch that sees the same homes again and again knows by heart what lies where, and says so whatever it
-reads. In a home where mugs are called ``bado`` and their numbers are others every time, that helps it nothing.
+reads. In a home where mugs are called apples and their numbers are others every time, that helps it nothing. The names
+are those of other things, not words that mean nothing: or it would learn to read those, and go on as before with all
+that it knows.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import random
 import re
 from collections.abc import Collection
 
-from step_hrl import invented
 from step_hrl.envs.base import Info, TextEnv
 from step_hrl.types import Observation, Task
 
@@ -22,14 +23,11 @@ class OtherNames:
     """Another environment, but for the names and numbers of its things, in all that it says and is told."""
 
     def __init__(self, env: TextEnv, things: Collection[str], generator: random.Random) -> None:
-        """Draw a word that means nothing for each of the words that name things."""
+        """Give each of the words that name things to one of them, by chance."""
         self._env = env
-        self._there: dict[str, str] = {}
-        for thing in sorted(things):
-            chosen = thing
-            while chosen in {*things, *self._there.values()}:
-                chosen = invented.word(generator)
-            self._there[thing] = chosen
+        there = sorted(things)
+        generator.shuffle(there)
+        self._there = dict(zip(sorted(things), there, strict=True))
         self._back = {name: thing for thing, name in self._there.items()}
         self._numbers = {thing: generator.sample(range(1, NUMBERED + 1), NUMBERED) for thing in sorted(things)}
         self._real = _named(self._there)

@@ -8,7 +8,6 @@ from step_hrl.experts.alfworld.roles import achieved, demonstrate
 from step_hrl.experts.alfworld.search import places
 
 THINGS = frozenset(places())
-"""The words that name things, and may be others: what they are called changes nothing of how they are looked for, but
-that nobody knows where things of an unknown name mostly are."""
+"""The words that name things, and may be others: they are looked for where things of that name mostly are."""
 
 __all__ = ["THINGS", "achieved", "demonstrate"]
