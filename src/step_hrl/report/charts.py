@@ -24,6 +24,7 @@ _MARKERS = "osD^vP"
 _INK, _FRAME = "#0000f0", "#0000f1"
 _GROUPS = 10
 _LABEL_CHARACTERS = 40
+_MOST_KINDS = 12
 _ENDINGS = ("success", "failure", "limit", "unreadable", "error")
 
 
@@ -112,6 +113,15 @@ def endings(evaluations: Mapping[str, Sequence[Episode]]) -> Chart:
     rows = [(ending, *(f"{shares[name][n]:.1f}" for name in shares)) for n, ending in enumerate(_ENDINGS)]
     caption = "share of episodes in percent: solved, ended unsolved, cut at the action limit, by a reply, or broken"
     return _chart("How episodes ended", caption, ("ending", *shares), rows, partial(_ending_bars, shares))
+
+
+def refusals(evaluations: Mapping[str, Sequence[Episode]]) -> Chart:
+    """What the world refused most often in each episode that was not solved, by the action's first word."""
+    counted = {name: Counter(map(_stumbled_at, _unsolved(episodes))) for name, episodes in evaluations.items()}
+    kinds = [kind for kind, _ in sum(counted.values(), Counter[str]()).most_common(_MOST_KINDS)]
+    rows = [(kind, *(str(count[kind]) for count in counted.values())) for kind in kinds]
+    caption = "episodes not solved, by the first word of the action that was most often not understood in them"
+    return _chart("Where episodes failed", caption, ("action", *counted), rows, partial(_count_bars, kinds, counted))
 
 
 def calibration(stage: str, judgements: Sequence[Judgement]) -> Chart:
@@ -223,6 +233,29 @@ def _ending_bars(shares: Mapping[str, Sequence[float]], axes: Any) -> None:
     axes.set_yticks(range(len(shares)), labels=[clip(name, _LABEL_CHARACTERS) for name in shares])
     axes.invert_yaxis()
     axes.figure.set_figheight(0.5 * len(shares) + 2)
+
+
+def _count_bars(kinds: Sequence[str], counted: Mapping[str, Counter[str]], axes: Any) -> None:
+    height = 0.8 / max(1, len(counted))
+    for number, (name, count) in enumerate(counted.items()):
+        places = [place + (number - (len(counted) - 1) / 2) * height for place in range(len(kinds))]
+        widths = [count[kind] for kind in kinds]
+        axes.barh(places, widths, height * 0.9, label=clip(name, _LABEL_CHARACTERS), color=_colour(number))
+    axes.set(xlabel="episodes")
+    axes.set_yticks(range(len(kinds)), labels=[clip(kind, _LABEL_CHARACTERS) for kind in kinds])
+    axes.invert_yaxis()
+
+
+def _unsolved(episodes: Sequence[Episode]) -> list[Episode]:
+    return [episode for episode in episodes if not episode.success]
+
+
+def _stumbled_at(episode: Episode) -> str:
+    refused = Counter(step.action for step in episode.steps if not step.understood)
+    if not refused:
+        return "(nothing refused)"
+    action, _ = refused.most_common(1)[0]
+    return action.split(" ")[0] or "(unreadable)"
 
 
 def _prompts(episode: Episode, role: Role) -> list[float | None]:

@@ -87,6 +87,7 @@ def _charts(run: Run, evaluations: dict[str, Source], summaries: dict[str, Summa
         played = {name: source.episodes for name, source in evaluations.items()}
         yield charts.scores(summaries)
         yield charts.endings(played)
+        yield charts.refusals(played)
         yield charts.lengths(played)
         for name, episodes in played.items():
             yield charts.prompt_tokens(episodes, name)

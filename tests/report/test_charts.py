@@ -1,0 +1,80 @@
+"""What the figures of a page say as tables, counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from step_hrl.report import charts
+from step_hrl.training.judgements import Judgement
+from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
+
+SEEN = Observation("")
+
+
+def step(action: str, understood: bool = True, **tokens: int) -> Step:
+    usages = {Role(role): Usage(count, 0, 1) for role, count in tokens.items()}
+    return Step(SEEN, NOTHING, action, False, 0.0, SEEN, NOTHING, understood=understood, usages=usages)
+
+
+def episode(success: bool, *segments: tuple[int, tuple[Step, ...]]) -> Episode:
+    told = tuple(Segment("g", (), NOTHING, SEEN, steps, "policy", usage=Usage(high, 0, 1)) for high, steps in segments)
+    return Episode("e", Task("w", "t", 0, "dev"), told, float(success), success)
+
+
+def test_prompt_tokens_are_means_of_those_that_were_asked() -> None:
+    long = episode(True, (10, (step("a", low=20, progress=30), step("b", low=22))), (14, (step("c", low=24),)))
+    short = episode(True, (12, (step("a", low=30),)))
+    chart = charts.prompt_tokens([long, short], "dev")
+    assert chart.header == ("action", "high", "low", "progress")
+    assert chart.rows == (("1", "11", "25", "30"), ("2", "", "22", ""), ("3", "14", "24", ""))
+
+
+def test_episodes_not_solved_are_told_by_what_was_refused_most() -> None:
+    played = [
+        episode(False, (1, (step("take a", False), step("go to b", False), step("take a", False)))),
+        episode(False, (1, (step("take c", False),))),
+        episode(False, (1, (step("look"),))),
+        episode(True, (1, (step("open d", False),))),
+    ]
+    assert charts.refusals({"dev": played}).rows == (("take", "2"), ("(nothing refused)", "1"))
+
+
+def test_endings_are_shares() -> None:
+    rows = dict(charts.endings({"dev": [episode(True), episode(True), episode(False)]}).rows)
+    assert (rows["success"], rows["failure"], rows["error"]) == ("66.7", "33.3", "0.0")
+
+
+def test_lengths_are_counted_in_groups() -> None:
+    played = [episode(True, (1, (step("a"),) * count)) for count in (1, 2, 30)]
+    rows = charts.lengths({"dev": played}).rows
+    assert rows[0] == ("0 to 2", "2")
+    assert rows[-1] == ("30 to 32", "1")
+
+
+def test_learning_is_told_by_update() -> None:
+    lines: list[Mapping[str, float]] = [
+        {"update": 20, "loss": 1.0},
+        {"update": 40, "loss": 0.5, "held_out/loss_low": 2.0},
+    ]
+    chart = charts.learning("behavior_cloning", lines, "held_out/loss", "Loss")
+    assert chart is not None
+    assert (chart.header, chart.rows) == (("update", "loss_low"), (("40", "2"),))
+    assert charts.learning("behavior_cloning", lines, "q_loss", "Loss") is None
+
+
+def test_values_are_compared_with_what_followed() -> None:
+    said = [Judgement("e", "low", number, number / 10, 0.0, number / 20) for number in range(20)]
+    chart = charts.calibration("offline_rl/round-1", said)
+    assert chart.rows[0] == ("low (rank correlation 1.00)", "0.050", "0.025")
+    assert len(chart.rows) == 10
+
+
+@pytest.mark.parametrize("name", ["a $x^2$ b", "<script>", "x" * 200, "\u4e2d"])
+def test_any_name_can_be_drawn(name: str) -> None:
+    pytest.importorskip("matplotlib", reason="needs the report extra")
+    svg = charts.endings({name: [episode(True)]}).svg
+    assert svg is not None
+    assert "<script>" not in svg
+    assert "var(--series-1)" in svg
