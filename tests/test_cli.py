@@ -62,6 +62,10 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         ),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
         (["collect", "small.yaml"], "no policy there"),
+        (
+            ["eval", "small.yaml", "api={base_url: http://127.0.0.1:1/v1, model: m}", "--policy", "p"],
+            "--policy: the recipe plays the model of its `api:`; leave out one of the two",
+        ),
         (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),
         (["run", "small.yaml", "offline_rl.gama=1"], "offline_rl.gama: unknown key; did you mean gamma?"),
         (

@@ -91,7 +91,7 @@ def evaluate(
     from step_hrl.evaluation import table
 
     pipeline = _pipeline(recipe, overrides)
-    chosen = None if untrained else policy or pipeline.policy_folder
+    chosen = None if untrained else _policy(pipeline, policy)
     splits = (split,) if split else pipeline.recipe.evaluation.splits
     Console().print(table({name: pipeline.evaluate(name, chosen) for name in splits}))
 
@@ -126,7 +126,7 @@ def play(
                 replay(pipeline.show(task, split), view, before_step)
             else:
                 person = Person(replies, view.show, keyboard.read, before_step)
-                pipeline.watch(task, split, policy or pipeline.policy_folder, view, person)
+                pipeline.watch(task, split, _policy(pipeline, policy), view, person)
         except Left:
             view.show("left before the end")
 
@@ -165,6 +165,13 @@ def doctor() -> None:
 
 def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
     return Pipeline(load_recipe(path, overrides or ()), Console())
+
+
+def _policy(pipeline: Pipeline, given: Path | None) -> Path:
+    """The policy to play: the one given, or the recipe's own."""
+    if given is not None and pipeline.recipe.api is not None:
+        raise RecipeError("--policy", "the recipe plays the model of its `api:`", "leave out one of the two")
+    return given or pipeline.policy_folder
 
 
 def main() -> None:
