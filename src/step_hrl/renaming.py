@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from step_hrl import invented
 from step_hrl.config import Retellings
 from step_hrl.types import Role, Transition
 
@@ -27,6 +26,7 @@ MOST_ALIKE = 20
 INVENTED = 0.3
 """How often names that mean nothing are given."""
 
+_CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _ALIKE = r"(?<=[a-z] )(?<!terminal )"
 """What stands before a number that tells alike things apart."""
 _NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_ALIKE}\d{{1,2}})\b")
@@ -117,7 +117,7 @@ def _other_choices(
     for place, phrase in enumerate(phrases):
         chosen = generator.choice(siblings[transition.task, pattern, place])
         if meaningless:
-            chosen = " ".join(word if word.isdigit() else invented.word(generator) for word in phrase.split(" "))
+            chosen = " ".join(word if word.isdigit() else _invented(generator) for word in phrase.split(" "))
         if chosen not in (*other, *other.values(), *phrases):
             # What is there under that name already takes the other's.
             other |= {phrase: chosen, chosen: phrase}
@@ -137,10 +137,16 @@ def _other_words(
     numbers += [str(number) for number in range(1000, 1000 + len(copied) - len(numbers))]
     digits = generator.sample(numbers, len(copied))
     if generator.random() < INVENTED or len(words) < len(copied):
-        others = [invented.word(generator) for _ in copied]
+        others = [_invented(generator) for _ in copied]
     else:
         others = generator.sample(words, len(copied))
     return {name: number if name.isdigit() else word for name, number, word in zip(copied, digits, others, strict=True)}
+
+
+def _invented(generator: random.Random) -> str:
+    """A word of two or three syllables, such as ``bado`` or ``kitemu``."""
+    syllables = range(generator.choice((2, 3)))
+    return "".join(generator.choice(_CONSONANTS) + generator.choice(_VOWELS) for _ in syllables)
 
 
 def _with_names(transition: Transition, other: Mapping[str, str]) -> Transition:

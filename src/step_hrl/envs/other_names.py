@@ -30,8 +30,7 @@ class OtherNames:
         self._there = dict(zip(sorted(things), there, strict=True))
         self._back = {name: thing for thing, name in self._there.items()}
         self._numbers = {thing: generator.sample(range(1, NUMBERED + 1), NUMBERED) for thing in sorted(things)}
-        self._real = _named(self._there)
-        self._told = _named(self._back)
+        self._names = _named(things)
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
         """Start a task; its instruction too has other names."""
@@ -45,11 +44,11 @@ class OtherNames:
 
     def renamed(self, text: str) -> str:
         """A text of the original world in the names of this one."""
-        return self._real.sub(self._rename, text)
+        return self._names.sub(self._rename, text)
 
     def original(self, text: str) -> str:
         """A text in the names of this world as the original would say it."""
-        return self._told.sub(self._restore, text)
+        return self._names.sub(self._restore, text)
 
     def _seen(self, observation: Observation) -> Observation:
         look, inventory = observation.look, observation.inventory

@@ -75,10 +75,6 @@ class Critics(nn.Module):
             next_target_value = _by_role(self.target_v, following, role)
         return Estimates(value, q, target_q, next_target_value)
 
-    def values(self, state: Float[Tensor, "batch width"], role: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """V(s)."""
-        return _by_role(self.v, state, role)
-
     @torch.no_grad()
     def move_targets(self, rate: float) -> None:
         """Let the targets follow: target <- (1 - rate) target + rate critic. To be called after an optimizer step."""
