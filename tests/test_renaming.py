@@ -131,3 +131,14 @@ def test_numbers_that_tell_things_apart_become_other_numbers() -> None:
 def test_what_follows_carries_the_same_names() -> None:
     moving = [replace(transition, next_state=transition.state, terminated=False) for transition in LOW]
     assert all(transition.next_state == transition.state for transition in renamed(moving, times(1.0), seed=3))
+
+
+def test_what_is_missing_is_never_told_to_be_there() -> None:
+    state = "Subtask: focus on the wolf\nAction: look around\nLook: outside: crocodile, egg\nNew progress:"
+    missing = told(Role.PROGRESS, state, "missing: wolf")
+    again = [t for t in renamed([*LOW * 4, missing], times(40.0), seed=0) if t.role is Role.PROGRESS]
+    assert len(again) == 40
+    for transition in again:
+        name = transition.utterance.removeprefix("missing: ")
+        assert f"Subtask: focus on the {name}\n" in transition.state
+        assert name not in transition.state.split("Look: ")[1]

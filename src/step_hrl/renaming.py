@@ -136,10 +136,13 @@ def _other_words(
     # Where small ones run out, large ones do.
     numbers += [str(number) for number in range(1000, 1000 + len(copied) - len(numbers))]
     digits = generator.sample(numbers, len(copied))
-    if generator.random() < INVENTED or len(words) < len(copied):
+    # A name that stands there already would make what is missing be there.
+    written = set(_NAME.findall(transition.state))
+    free = [word for word in words if word not in written]
+    if generator.random() < INVENTED or len(free) < len(copied):
         others = [_invented(generator) for _ in copied]
     else:
-        others = generator.sample(words, len(copied))
+        others = generator.sample(free, len(copied))
     return {name: number if name.isdigit() else word for name, number, word in zip(copied, digits, others, strict=True)}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from step_hrl.report import charts
-from step_hrl.training.judgements import Judgement
+from step_hrl.training.judgements import Judgement, from_line, to_lines
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 SEEN = Observation("")
@@ -78,3 +78,11 @@ def test_any_name_can_be_drawn(name: str) -> None:
     assert svg is not None
     assert "<script>" not in svg
     assert "var(--series-1)" in svg
+
+
+def test_judgements_come_back_and_what_is_none_is_told() -> None:
+    said = Judgement("e", "low", 3, 0.25, -0.5, 1.0)
+    assert from_line(to_lines([said])) == said
+    for line in ("", "[]", "{}", to_lines([said]).replace("0.25", '"x"')):
+        with pytest.raises(ValueError, match=r"no judgement|Expecting value"):
+            from_line(line)

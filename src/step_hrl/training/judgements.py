@@ -6,7 +6,10 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+from step_hrl.errors import DataError
+from step_hrl.records import from_json, to_json
 
 JUDGEMENTS_FILE = "judgements.jsonl"
 VALUES_FILE = "values.json"
@@ -29,16 +32,15 @@ class Judgement:
 
 def to_lines(judgements: Iterable[Judgement]) -> str:
     """One JSON object a line."""
-    return "".join(json.dumps(asdict(judgement), allow_nan=False) + "\n" for judgement in judgements)
+    return "".join(json.dumps(to_json(judgement), allow_nan=False) + "\n" for judgement in judgements)
 
 
 def from_line(line: str) -> Judgement:
     """Read one back. Raises ValueError for what is none."""
-    content = json.loads(line)
     try:
-        return Judgement(**content)
-    except TypeError as error:
-        raise ValueError(f"no judgement ({error})") from error
+        return from_json(Judgement, json.loads(line))
+    except DataError as error:
+        raise ValueError(f"no judgement ({error.where}: {error.got})") from error
 
 
 def rank_correlations(judgements: Sequence[Judgement]) -> dict[str, float]:
