@@ -170,7 +170,7 @@ def test_json_of_the_wrong_shape_is_refused_by_name(data: object, problem: str) 
 
 def test_a_choice_that_does_not_exist_lists_the_known() -> None:
     with pytest.raises(DataError, match=r"Ask\.role: choice: expected one of high, low, progress, got 'middle'"):
-        from_json(Ask, {"role": "middle", "prompt": "", "seed": 0})
+        from_json(Ask, {"role": "middle", "prompt": "", "seed": 0, "again": False})
 
 
 def test_a_line_is_plain_json_for_other_tools() -> None:

@@ -279,11 +279,18 @@ class GenerationConfig(Section):
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 is greedy."""
+    temperature_again: Annotated[float, Field(ge=0)] = 0.0
+    """At least this, of an action whose prompt the episode has come to before: a greedy policy that reads one step
+    would do there for ever what it did the first time."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: MaxNewTokens = MaxNewTokens()
     batch_size: PositiveInt = 64
     """Most asks answered in one forward pass."""
     mixed_precision: MixedPrecision = "auto"
+
+    def temperature_of(self, *, again: bool) -> float:
+        """The temperature at which to reply to a prompt, that has come before or not."""
+        return max(self.temperature, self.temperature_again) if again else self.temperature
 
 
 class ApiConfig(Section):

@@ -42,7 +42,7 @@ def hierarchical(episode: Episode, bounds: Bounds, judge: Judge = claimed) -> li
 
 def after(events: tuple[Event, ...], step: Step) -> tuple[Event, ...]:
     """A transcript and one step more."""
-    return (*events, Event(step.action, step.next_observation.text))
+    return (*events, Event(step.action, step.next_observation.full_text))
 
 
 def _states(goal: str, label: str, steps: Sequence[Step], bounds: Bounds) -> list[str]:

@@ -1,7 +1,7 @@
 """Every dataclass of :mod:`step_hrl.types` to plain JSON values and back, exactly.
 
 A dataclass becomes an object with its fields' names; a field that is None is left out. Inside an episode's line,
-observations are written as three indices into one list of texts (see :class:`Texts`): what the world says repeats from
+observations are written as indices into one list of texts (see :class:`Texts`): what the world says repeats from
 step to step, and each text is then kept once, in the file and in memory.
 """
 
@@ -25,27 +25,30 @@ _REMEDY = "write it with this version of step_hrl, or read it with the one that 
 
 
 class Texts:
-    """The distinct texts of one episode, each known by its index; an observation is three indices (None for none)."""
+    """The distinct texts of one episode, each known by its index; an observation is their indices (None for none)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.all: list[str] = list(texts)
         self._index = {text: index for index, text in enumerate(self.all)}
-        self._observations: dict[tuple[Any, Any, Any], Observation] = {}
+        self._observations: dict[tuple[Any, ...], Observation] = {}
 
     def put(self, observation: Observation) -> list[int | None]:
         """Keep an observation's texts and return their indices."""
-        return [self._put(part) for part in (observation.text, observation.look, observation.inventory)]
+        parts = [observation.text, observation.look, observation.inventory]
+        if observation.unabridged is not None:
+            parts.append(observation.unabridged)
+        return [self._put(part) for part in parts]
 
     def get(self, indices: list[Any]) -> Observation:
-        """Return the observation of three indices; the same object for the same indices. Raises DataError."""
+        """Return the observation of these indices; the same object for the same indices. Raises DataError."""
         try:
-            text, look, inventory = indices
-            key = (text, look, inventory)
+            text, look, inventory, *unabridged = key = tuple(indices)
             if key not in self._observations:
-                self._observations[key] = Observation(self._text(text), self._part(look), self._part(inventory))
+                others = map(self._part, (look, inventory, *unabridged))
+                self._observations[key] = Observation(self._text(text), *others)
             return self._observations[key]
         except (TypeError, ValueError, IndexError):
-            raise _mismatch("Observation", "three indices into the texts", indices) from None
+            raise _mismatch("Observation", "three or four indices into the texts", indices) from None
 
     def _put(self, text: str | None) -> int | None:
         if text is None:

@@ -18,7 +18,7 @@ from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import StepHrlError, WorkerLost
-from step_hrl.types import Act, Ask, Episode, Job, Outcome, Utterance
+from step_hrl.types import Act, Ask, Episode, Job, Outcome, Role, Utterance
 
 ATTEMPTS = 2
 """How often an episode is started when its worker is lost; then it is recorded as failed."""
@@ -38,7 +38,16 @@ class _Running:
     ask: Ask | None = None
     asked_at: float = 0.0
     asked: int = 0
+    prompts: set[str] = field(default_factory=set[str])
     info: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def comes_again(self, ask: Ask) -> bool:
+        """Note an ask; whether it is for an action that the same prompt was answered by before."""
+        if ask.role is not Role.LOW:
+            return False
+        known = ask.prompt in self.prompts
+        self.prompts.add(ask.prompt)
+        return known
 
 
 def rollout(
@@ -169,7 +178,8 @@ class _Driver:
         else:
             episode.asked += 1
             seed = zlib.crc32(f"{episode.job.id} {episode.asked}".encode())
-            episode.ask, episode.asked_at = replace(wanted, seed=seed), time.monotonic()
+            episode.ask = replace(wanted, seed=seed, again=episode.comes_again(wanted))
+            episode.asked_at = time.monotonic()
 
     def _lose(self, episode: _Running, error: StepHrlError, blamed: bool) -> None:
         """Play it once more. Bystanders of another episode's crash are not charged an attempt for it."""

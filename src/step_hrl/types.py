@@ -60,11 +60,13 @@ class Ask:
     """What an agent wants said next: the role that must speak, and the whole prompt it reads.
 
     ``seed`` is what a sampled reply is drawn from, so that it does not depend on what else is said at the same time.
+    ``again`` is whether an action is asked for that this very prompt has led to before in the same episode.
     """
 
     role: Role
     prompt: str
     seed: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,18 @@ class Observation:
     """What a role may read of the world at one instant.
 
     ``text`` answers the last action; ``look`` and ``inventory`` describe the surroundings, where the world can tell.
+    ``unabridged`` is the whole answer where ``text`` leaves out what ``look`` says: for who reads no look later.
     """
 
     text: str
     look: str | None = None
     inventory: str | None = None
+    unabridged: str | None = None
+
+    @property
+    def full_text(self) -> str:
+        """The whole answer to the last action."""
+        return self.text if self.unabridged is None else self.unabridged
 
 
 @dataclass(frozen=True, slots=True)

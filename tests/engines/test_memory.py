@@ -34,7 +34,7 @@ def said(text: str) -> Utterance:
 
 def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
     asker = Asker([low("a"), low("b"), low("a")], [low("b"), low("c")], [low("b"), low("a")], [low("d")])
-    exchange = remembering(asker.exchange)
+    exchange = remembering(asker.exchange, lambda ask: ask.again)
     assert exchange([]) == [low("a"), low("b")]
     assert exchange([(0, said("A"))]) == [low("c")]  # b, asked again, waits for its first answer
     assert {number: answer.text for number, answer in asker.answers.items()} == {0: "A", 2: "A"}
@@ -46,7 +46,7 @@ def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
 
 def test_remembered_answers_count_their_tokens_and_their_prompts_as_cached() -> None:
     asker = Asker([low("a"), low("a")], [low("a")])
-    exchange = remembering(asker.exchange)
+    exchange = remembering(asker.exchange, lambda ask: ask.again)
     exchange([])
     exchange([(0, said("A"))])
     assert asker.answers[0].usage == Usage(7, 0, 2)
@@ -55,12 +55,21 @@ def test_remembered_answers_count_their_tokens_and_their_prompts_as_cached() -> 
 
 def test_roles_do_not_share_answers() -> None:
     asker = Asker([low("a"), Ask(Role.PROGRESS, "a")])
-    assert len(remembering(asker.exchange)([])) == 2
+    assert len(remembering(asker.exchange, lambda ask: ask.again)([])) == 2
+
+
+def test_what_is_drawn_is_brought_each_time_and_tells_nothing_of_the_greedy_answer() -> None:
+    drawn = [Ask(Role.LOW, "a", seed=seed, again=True) for seed in (1, 2)]
+    asker = Asker([low("a"), *drawn], [Ask(Role.LOW, "a", seed=3, again=True), low("a")])
+    exchange = remembering(asker.exchange, lambda ask: ask.again)
+    assert exchange([]) == [low("a"), *drawn]
+    assert exchange([(0, said("A")), (1, said("B"))]) == [Ask(Role.LOW, "a", seed=3, again=True)]
+    assert [asker.answers[number].text for number in (0, 1, 4)] == ["A", "B", "A"]
 
 
 def test_the_oldest_answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     asker = Asker([low("a")], [low("b")], [low("a")], [low("a")])
-    exchange = remembering(asker.exchange)
+    exchange = remembering(asker.exchange, lambda ask: ask.again)
     monkeypatch.setattr(memory, "REMEMBERED", 1)
     exchange([])
     exchange([(0, said("A"))])

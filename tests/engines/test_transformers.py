@@ -79,6 +79,24 @@ def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_where_an_episode_comes_again_actions_are_drawn_and_the_rest_stays_greedy(backbone: Backbone) -> None:
+    config = GenerationConfig(mixed_precision="no", temperature_again=20.0, max_new_tokens=SHORT)
+    greedy = config.model_copy(update={"temperature_again": 0.0})
+    engine = TransformersEngine(backbone, config)
+    first = [answer.text for answer in engine.generate(ASKS)]
+    assert first == [answer.text for answer in TransformersEngine(backbone, greedy).generate(ASKS)]
+    again = [replace(ASKS[0], again=True, seed=seed) for seed in range(20)]
+    mixed = [answer.text for answer in engine.generate([*again, *ASKS, *again])]
+    assert len(set(mixed[:20])) > 10
+    assert mixed[20:-20] == first
+    assert mixed[-20:] == mixed[:20], "a draw follows from its seed, whatever else is said"
+
+
+def test_nothing_is_drawn_at_a_lower_temperature_for_coming_again() -> None:
+    config = GenerationConfig(temperature=1.0, temperature_again=0.5)
+    assert (config.temperature_of(again=False), config.temperature_of(again=True)) == (1.0, 1.0)
+
+
 def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbone) -> None:
     ask = ASKS[0]
     draws = 400

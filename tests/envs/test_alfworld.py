@@ -51,12 +51,14 @@ def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
     observation, info = env.reset(PEN)
     room = "Room: bed 1, cabinet 1-2, countertop 1, desk 1, drawer 1, fridge 1, microwave 1, sidetable 1, sinkbasin 1."
     assert info == {"instruction": "put some pen on sidetable"}
-    assert observation.text.startswith("You are in the middle of a room. Looking quickly around you, you see a ")
-    assert "Welcome" not in observation.text
-    assert "task" not in observation.text
+    assert observation.text == "You are in the middle of a room."
+    assert observation.full_text.startswith(f"{observation.text} Looking quickly around you, you see a ")
+    assert "Welcome" not in observation.full_text
+    assert "task" not in observation.full_text
     assert (observation.look, observation.inventory) == (room, "")
     observation, reward, terminated, truncated, info = env.step("go to desk 1")
-    assert observation.text.startswith("You arrive at desk 1. On the desk 1, you see a book ")
+    assert observation.text == "You arrive at desk 1."
+    assert observation.full_text.startswith("You arrive at desk 1. On the desk 1, you see a book ")
     # The drawer is within reach: nobody has to go there, or can.
     assert observation.look is not None
     assert observation.look.startswith("At desk 1: book 1. At drawer 1: closed. Room: ")

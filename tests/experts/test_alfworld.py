@@ -126,9 +126,9 @@ def test_the_next_action(subtask: str, progress: str, observation: Observation, 
     [
         ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: closed."), "checked desk 1"),
         ("find pen", "checked desk 1", seen("At drawer 1: nothing."), "checked desk 1, drawer 1"),
-        ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1-2, desk 1"),
-        ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1-2"),
-        ("find pen", "checked drawer 1-2", seen("At drawer 1: cd 1."), "checked drawer 1-2"),
+        ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1, desk 1, drawer 2"),
+        ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
+        ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1, drawer 2"),
         # Who saw it does not note the place as one that was searched in vain.
         ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1"),
         ("find pen, not pen 1, from bed 1 on", NOTHING, seen("At drawer 1: pen 1."), "checked drawer 1"),

@@ -5,7 +5,7 @@ Agents that are stuck ask the same again and again, and so do those that meet in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from step_hrl.engines.base import Exchange
@@ -15,21 +15,25 @@ REMEMBERED = 50_000
 """Most answers kept; the oldest go first."""
 
 
-def remembering(exchange: Exchange) -> Exchange:
+def remembering(exchange: Exchange, is_drawn: Callable[[Ask], bool]) -> Exchange:
     """An exchange that brings each prompt of a role once, and answers it itself when it is asked again.
 
-    Only for engines whose answer follows from role and prompt. A remembered answer counts its tokens like any other;
-    its prompt counts as cached.
+    Only for engines whose answer follows from role and prompt, but for what ``is_drawn``. A remembered answer counts
+    its tokens like any other; its prompt counts as cached.
     """
-    return _Remembering(exchange).exchange
+    return _Remembering(exchange, is_drawn).exchange
+
+
+_Key = tuple[Role, str, int | None]
 
 
 class _Remembering:
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, is_drawn: Callable[[Ask], bool]) -> None:
         self._exchange = exchange
-        self._known: dict[tuple[Role, str], Utterance] = {}
-        self._being_answered: dict[int, tuple[Role, str]] = {}
-        self._waiting: dict[tuple[Role, str], list[int]] = {}
+        self._is_drawn = is_drawn
+        self._known: dict[_Key, Utterance] = {}
+        self._being_answered: dict[int, _Key] = {}
+        self._waiting: dict[_Key, list[int]] = {}
         self._asked = 0
         self._brought = 0
 
@@ -42,7 +46,7 @@ class _Remembering:
         while True:
             asks, known = self._exchange(answered), list[tuple[int, Utterance]]()
             for number, ask in enumerate(asks, self._asked):
-                key = (ask.role, ask.prompt)
+                key = (ask.role, ask.prompt, ask.seed if self._is_drawn(ask) else None)
                 if key in self._known:
                     known.append((number, self._known[key]))
                 elif key in self._waiting:
@@ -57,7 +61,7 @@ class _Remembering:
                 return new
             answered = known
 
-    def _learnt(self, key: tuple[Role, str], utterance: Utterance) -> list[tuple[int, Utterance]]:
+    def _learnt(self, key: _Key, utterance: Utterance) -> list[tuple[int, Utterance]]:
         again = replace(utterance, usage=replace(utterance.usage, cached_tokens=utterance.usage.prompt_tokens))
         self._known[key] = again
         if len(self._known) > REMEMBERED:

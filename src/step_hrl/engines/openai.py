@@ -52,6 +52,7 @@ class OpenAIEngine:
             "server": self._api.base_url,
             "model": self._api.model,
             "temperature": str(self._config.temperature),
+            "temperature_again": str(self._config.temperature_again),
             "top_p": str(self._config.top_p),
             "openai": version("openai"),
         }
@@ -82,7 +83,7 @@ class OpenAIEngine:
                 model=self._api.model,
                 messages=[{"role": "user", "content": ask.prompt}],
                 max_tokens=getattr(self._config.max_new_tokens, ask.role.value),
-                temperature=self._config.temperature,
+                temperature=self._config.temperature_of(again=ask.again),
                 top_p=self._config.top_p,
             )
         except self._library.OpenAIError as error:

@@ -79,14 +79,15 @@ class _Row:
     number: int
     prompt: list[int]
     limit: int
+    temperature: float
     draws: list[float]
     said: list[int] = field(default_factory=list[int])
     finished: bool = False
 
     @property
     def next_draw(self) -> float:
-        """What the next token is drawn by; a finished row says nothing more."""
-        return 0.0 if self.finished else self.draws[len(self.said)]
+        """What the next token is drawn by; a finished row says nothing more, and a greedy one draws nothing."""
+        return 0.0 if self.finished or not self.draws else self.draws[len(self.said)]
 
     def say(self, token: int, stops: frozenset[int]) -> None:
         """Note what comes next."""
@@ -134,6 +135,7 @@ class TransformersEngine:
             "engine": "transformers",
             "model": self._model.name,
             "temperature": str(self._config.temperature),
+            "temperature_again": str(self._config.temperature_again),
             "top_p": str(self._config.top_p),
             "mixed_precision": self._config.mixed_precision,
             "sampling_seed": str(self._seed),
@@ -160,7 +162,8 @@ class TransformersEngine:
         the agent sees an unreadable reply. Greedy answers are remembered until all is answered.
         """
         with self._model.acting(self._config.mixed_precision), leaving_cores(self._worlds):
-            self._serve(remembering(exchange) if self._config.temperature == 0 else exchange)
+            greedy = self._config.temperature == 0
+            self._serve(remembering(exchange, self._is_drawn) if greedy else exchange)
 
     def _serve(self, exchange: Exchange) -> None:
         batch: _Batch | None = None
@@ -188,16 +191,19 @@ class TransformersEngine:
             for ask, prompt in zip(asks, prompts, strict=True)
         ]
         return [
-            _Row(number, prompt, limit, self._draws(ask, limit))
+            _Row(number, prompt, limit, self._config.temperature_of(again=ask.again), self._draws(ask, limit))
             for number, (ask, prompt, limit) in enumerate(zip(asks, prompts, limits, strict=True), first)
         ]
 
     def _draws(self, ask: Ask, limit: int) -> list[float]:
         """A number in [0, 1) for each token a reply may have, whatever else is said; none are needed to be greedy."""
-        if self._config.temperature == 0:
+        if not self._is_drawn(ask):
             return []
         draw = random.Random(f"{self._seed} {ask.seed}")
         return [draw.random() for _ in range(limit)]
+
+    def _is_drawn(self, ask: Ask) -> bool:
+        return self._config.temperature_of(again=ask.again) > 0
 
     def _most_tokens(self, ask: Ask) -> int:
         return getattr(self._config.max_new_tokens, ask.role.value)
@@ -256,15 +262,18 @@ class TransformersEngine:
         return outputs.last_hidden_state[:, -1]
 
     def _choose(self, logits: Float[Tensor, "rows vocabulary"], rows: Sequence[_Row]) -> Int[Tensor, " rows"]:
-        if self._config.temperature == 0:
-            return logits.argmax(dim=-1)
-        ordered, tokens = (logits / self._config.temperature).softmax(dim=-1).sort(dim=-1, descending=True)
+        likeliest = logits.argmax(dim=-1)
+        temperatures = torch.tensor([row.temperature for row in rows], device=logits.device)[:, None]
+        greedy = temperatures[:, 0] == 0
+        if greedy.all():
+            return likeliest
+        ordered, tokens = (logits / temperatures.where(temperatures > 0, 1.0)).softmax(dim=-1).sort(descending=True)
         # The most likely token always stays: what lies before it sums to 0.
         outside = ordered.cumsum(dim=-1) - ordered >= self._config.top_p
         reached = ordered.masked_fill(outside, 0.0).cumsum(dim=-1)
         draws = torch.tensor([row.next_draw for row in rows], device=logits.device)[:, None]
         picked = (reached <= draws * reached[:, -1:]).sum(dim=-1, keepdim=True)
-        return tokens.gather(1, picked.clamp(max=tokens.shape[1] - 1))[:, 0]
+        return torch.where(greedy, likeliest, tokens.gather(1, picked.clamp(max=tokens.shape[1] - 1))[:, 0])
 
 
 def _together(parts: Sequence[_Batch]) -> _Batch:

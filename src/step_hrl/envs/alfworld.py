@@ -1,8 +1,8 @@
 """ALFWorld (Shridhar et al. 2021): the text games of ``alfworld-download``, played through textworld.
 
-What the game answers is passed on as it is. Besides, each observation says what a person at that place would not have
-to ask for: what lies in sight within reach, which furniture the room has, and what one carries. All of it is what the
-game's own commands ``look``, ``examine`` and ``inventory`` tell.
+Beside the game's answer, each observation says what a person at that place would not have to ask for: what lies in
+sight within reach, which furniture the room has, and what one carries. All of it is what the game's own commands
+``look``, ``examine`` and ``inventory`` tell. What the answer says of it too stands only in the unabridged answer.
 """
 
 from __future__ import annotations
@@ -160,7 +160,18 @@ class AlfworldEnv:
 
     def _observe(self, answer: str, state: Any) -> Observation:
         facts = [(str(fact.name), [str(argument.name) for argument in fact.arguments]) for fact in state["facts"]]
-        return Observation(" ".join(answer.split()), look(facts), inventory(facts))
+        unabridged = " ".join(answer.split())
+        return Observation(first_sentence(unabridged), look(facts), inventory(facts), unabridged)
+
+
+def first_sentence(answer: str) -> str:
+    """What an answer says was done; what follows lists what is in sight.
+
+    >>> first_sentence("You arrive at shelf 1. On the shelf 1, you see a mug 2, and a mug 1.")
+    'You arrive at shelf 1.'
+    """
+    done, end, _ = answer.partition(". ")
+    return f"{done}." if end else answer
 
 
 Facts = Iterable[tuple[str, Sequence[str]]]

@@ -51,11 +51,9 @@ class OtherNames:
         return self._names.sub(self._restore, text)
 
     def _seen(self, observation: Observation) -> Observation:
-        look, inventory = observation.look, observation.inventory
+        others = (observation.look, observation.inventory, observation.unabridged)
         return Observation(
-            self.renamed(observation.text),
-            None if look is None else self.renamed(look),
-            None if inventory is None else self.renamed(inventory),
+            self.renamed(observation.text), *(None if text is None else self.renamed(text) for text in others)
         )
 
     def _rename(self, found: re.Match[str]) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 
-from step_hrl.envs.alfworld import spans
 from step_hrl.experts.alfworld.subtasks import Find, Look
-from step_hrl.experts.alfworld.texts import Surroundings, kind_of, names
+from step_hrl.experts.alfworld.texts import Surroundings, kind_of
 from step_hrl.types import NOTHING
 
 _CHECKED = "checked "
@@ -28,19 +27,19 @@ def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
 def noted(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
     """The progress with what is in sight now, but for places where the thing itself is in sight."""
     done = checked(progress)
-    for place in seen.open_here:
-        if place not in done and not any(map(wanted.wants, seen.here[place] or ())):
-            done = _with(done, place)
-    return _CHECKED + ", ".join(span for run in _runs(done) for span in spans(run)) if done else NOTHING
+    done += [
+        place for place in seen.open_here if place not in done and not any(map(wanted.wants, seen.here[place] or ()))
+    ]
+    return _CHECKED + ", ".join(done) if done else NOTHING
 
 
 def checked(progress: str) -> list[str]:
-    """The places a progress lists.
+    """The places a progress lists, in the order they were looked at.
 
-    >>> checked("checked bed 1, drawer 1-2")
-    ['bed 1', 'drawer 1', 'drawer 2']
+    >>> checked("checked bed 1, drawer 2")
+    ['bed 1', 'drawer 2']
     """
-    return list(names(progress.removeprefix(_CHECKED))) if progress.startswith(_CHECKED) else []
+    return progress.removeprefix(_CHECKED).split(", ") if progress.startswith(_CHECKED) else []
 
 
 @lru_cache(maxsize=1)
@@ -57,23 +56,3 @@ def _order(wanted: Find | Look, room: Sequence[str]) -> list[str]:
     order = sorted(room, key=lambda name: rank.get(kind_of(name), len(rank)))  # stable: by name and number besides
     start = order.index(wanted.start) if isinstance(wanted, Find) and wanted.start in order else 0
     return order[start:] + order[:start]
-
-
-def _with(done: Sequence[str], place: str) -> list[str]:
-    """A place more: behind the one of its kind with the number before it, or last."""
-    kind, number = place.split(" ")
-    before = f"{kind} {int(number) - 1}"
-    index = done.index(before) + 1 if before in done else len(done)
-    return [*done[:index], place, *done[index:]]
-
-
-def _runs(done: Sequence[str]) -> Iterator[list[str]]:
-    """Names cut where one does not follow on the other by number."""
-    run: list[str] = []
-    for name in done:
-        if run and len(spans([run[-1], name])) > 1:
-            yield run
-            run = []
-        run.append(name)
-    if run:
-        yield run
