@@ -118,7 +118,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_is_done(
     code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", f"{stage}.trackers=[wandb]")
     assert code == 2
     assert said == "step-hrl: trackers: wandb is not installed; pip install wandb, or remove it from trackers"
-    assert not (recipe.parent / "runs").exists()
+    assert not (recipe.parent / "runs/small/demonstrations").exists()
 
 
 def test_a_missing_model_is_named_and_leaves_no_policy(

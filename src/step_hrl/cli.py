@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from step_hrl import stopping
 from step_hrl.errors import RecipeError, StepHrlError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
+from step_hrl.stopping import Stopped
 from step_hrl.storage import TornLineWarning, write_atomically
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -41,6 +43,8 @@ PauseOption = Annotated[
     ),
 ]
 
+_STOPPED = "stopped; what is finished is kept, run the same command to go on"
+
 
 @app.callback()
 def _describe() -> None:
@@ -50,32 +54,37 @@ def _describe() -> None:
 @app.command()
 def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
-    _pipeline(recipe, overrides).run()
+    with stopping.listening():
+        _pipeline(recipe, overrides).run()
 
 
 @app.command()
 def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Make the recipe's demonstrations with the world's expert, and say what they are like."""
-    _pipeline(recipe, overrides).demonstrations()
+    with stopping.listening():
+        _pipeline(recipe, overrides).demonstrations()
 
 
 @train_app.command()
 def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Stage 1: behaviour cloning on the recipe's demonstrations."""
-    folder = _pipeline(recipe, overrides).behavior_cloning()
+    with stopping.listening():
+        folder = _pipeline(recipe, overrides).behavior_cloning()
     Console().print(f"policy: {folder}", markup=False)
 
 
 @app.command()
 def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
-    _pipeline(recipe, overrides).collect(number)
+    with stopping.listening():
+        _pipeline(recipe, overrides).collect(number)
 
 
 @train_app.command()
 def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Stage 2: offline RL on demonstrations and collected episodes."""
-    folder = _pipeline(recipe, overrides).offline_rl(number)
+    with stopping.listening():
+        folder = _pipeline(recipe, overrides).offline_rl(number)
     Console().print(f"policy: {folder}", markup=False)
 
 
@@ -93,7 +102,9 @@ def evaluate(
     pipeline = _pipeline(recipe, overrides)
     chosen = None if untrained else _policy(pipeline, policy)
     splits = (split,) if split else pipeline.recipe.evaluation.splits
-    Console().print(table({name: pipeline.evaluate(name, chosen) for name in splits}))
+    with stopping.listening():
+        summaries = {name: pipeline.evaluate(name, chosen) for name in splits}
+    Console().print(table(summaries))
 
 
 @app.command()
@@ -136,7 +147,8 @@ def compare(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Train and play the agents that a recipe compares, once a seed each. Goes on where it was left."""
     from step_hrl.compare import Comparison
 
-    Comparison(load_recipe(recipe, overrides or ()), Console()).run()
+    with stopping.listening():
+        Comparison(load_recipe(recipe, overrides or ()), Console()).run()
 
 
 @app.command()
@@ -181,8 +193,10 @@ def main() -> None:
         app(standalone_mode=True)
     except StepHrlError as error:
         _fail(str(error), 2)
+    except Stopped as stopped:
+        _fail(_STOPPED, 128 + stopped.signal)
     except KeyboardInterrupt:
-        _fail("interrupted; what is finished is kept, run the same command to go on", 130)
+        _fail(_STOPPED, 130)
 
 
 def _fail(line: str, code: int) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from step_hrl import stopping
 from step_hrl.envs.base import TextEnv
 from step_hrl.envs.other_names import OtherNames
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
@@ -31,14 +32,15 @@ def demonstrate(
 
     A share ``renamed`` of them, drawn from the job, is shown where things have other names.
 
-    Raises :class:`~step_hrl.errors.WorldError` for a world without an expert or a task that does not exist.
+    Raises :class:`~step_hrl.errors.WorldError` for a world without an expert or a task that does not exist, and
+    :class:`~step_hrl.stopping.Stopped` where somebody asked to stop before all were begun.
     """
     for world in {job.task.env for job in jobs}:
         expert_for(world)
     queue = deque((job, 1) for job in jobs)
     running: dict[Slot, tuple[Job, int]] = {}
-    while queue or running:
-        while queue and (slot := pool.acquire()) is not None:
+    while running or (queue and not stopping.asked()):
+        while queue and not stopping.asked() and (slot := pool.acquire()) is not None:
             running[slot] = queue.popleft()
             pool.call(slot, _show, running[slot][0], action_limit, perturbed, renamed)
         for reply in pool.poll(1.0):
@@ -48,6 +50,8 @@ def demonstrate(
                 queue.appendleft((job, attempt + reply.blamed))
             else:
                 on_episode(_episode(reply, job))
+    if queue:
+        raise stopping.stopped()
 
 
 def _show(env: TextEnv, job: Job, action_limit: int, perturbed: float, renamed: float) -> Demonstration:

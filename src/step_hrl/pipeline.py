@@ -5,12 +5,13 @@ Each goes on where it was left.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from rich.console import Console
 
@@ -31,6 +32,7 @@ from step_hrl.publishing import SUMMARY_FILE
 from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
 from step_hrl.report.runs import RECIPE_FILE
+from step_hrl.run_lock import RunLock
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
 from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
@@ -39,9 +41,25 @@ from step_hrl.wall_time import seconds, timed
 
 POLICY_FOLDER = "policy"
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def _alone(
+    stage: Callable[Concatenate[Pipeline, Given], Made],
+) -> Callable[Concatenate[Pipeline, Given], Made]:
+    """A stage that only one process at a time may be at, in one run's folder."""
+
+    @functools.wraps(stage)
+    def guarded(self: Pipeline, *given: Given.args, **named: Given.kwargs) -> Made:
+        with self.lock:
+            return stage(self, *given, **named)
+
+    return guarded
+
 
 class Pipeline:
-    """A recipe at work in its output folder."""
+    """A recipe at work in its output folder, where only one process at a time may be."""
 
     def __init__(self, recipe: Recipe, console: Console, *, demonstrations: Path | None = None) -> None:
         """Check the recipe's world and tasks at once. Raises :class:`~step_hrl.errors.StepHrlError`.
@@ -49,6 +67,7 @@ class Pipeline:
         ``demonstrations`` is the folder to keep demonstrations in, if not the recipe's own: recipes may share them.
         """
         self.recipe = recipe
+        self.lock = RunLock(recipe.folder)
         self._demonstrations = demonstrations or recipe.folder / "demonstrations"
         self.world: World = world_for(recipe.world)
         self._console = console
@@ -90,6 +109,7 @@ class Pipeline:
             return self.cloned_policy
         return self.recipe.folder / "offline_rl" / f"round-{number}" / POLICY_FOLDER
 
+    @_alone
     def run(self) -> None:
         """All stages, then one table of what was reached. A model behind an interface is only played."""
         if self.recipe.api is not None:
@@ -114,6 +134,7 @@ class Pipeline:
         self._console.print(table(summaries))
         self._console.print(f"Everything is in {self.recipe.folder}", markup=False)
 
+    @_alone
     def demonstrations(self) -> None:
         """Have the expert show every task that is not in the file yet; print what the data is like."""
         config = self.recipe.demonstrations
@@ -146,6 +167,7 @@ class Pipeline:
             )
         return found
 
+    @_alone
     def behavior_cloning(self) -> Path:
         """Stage 1 on the demonstrations that succeeded; returns the policy's folder."""
         # Training pulls in torch: what needs no model starts at once.
@@ -180,6 +202,7 @@ class Pipeline:
         self._describe(self.cloned_policy)
         return self.cloned_policy
 
+    @_alone
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
         config, policy = self.recipe.collection, self.round_policy(number - 1)
@@ -212,6 +235,7 @@ class Pipeline:
         check_rewards(file, episodes)
         return episodes
 
+    @_alone
     def offline_rl(self, number: int = 1) -> Path:
         """Stage 2 on demonstrations and collected episodes; returns the folder of the best policy."""
         from step_hrl.training import checkpoints
@@ -266,6 +290,7 @@ class Pipeline:
         self._console.print(f"offline RL: {candidates[best].name} is best on {config.split} ({shown})", markup=False)
         return candidates[best]
 
+    @_alone
     def evaluate(
         self, split: str, policy: Path | None, *, per_task: int | None = None, watcher: Watcher | None = None
     ) -> Summary:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from step_hrl import stopping
 from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
@@ -65,12 +66,16 @@ def rollout(
 
     The episode that a lost worker was at work on is played once more from its start and, if it is lost again, handed
     over with ``Episode.error``; bystanders in the same worker are started afresh. Raises
-    :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist.
+    :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist, and
+    :class:`~step_hrl.stopping.Stopped` once the running episodes have ended, where somebody asked to stop before all
+    were begun.
     """
     driver = _Driver(
         deque((job, 1) for job in jobs), concurrent, agent, pool, on_episode, dict(provenance or {}), watcher
     )
     engine.serve(driver.exchange)
+    if driver.left:
+        raise stopping.stopped()
 
 
 class _Driver:
@@ -101,7 +106,7 @@ class _Driver:
             episode = self._answering.pop(number)
             if self._running.get(episode.slot) is episode:  # not lost meanwhile
                 self._advance(episode, utterance)
-        while self._queue or self._running:
+        while self._running or (self._queue and not stopping.asked()):
             self._start_episodes()
             for reply in self._pool.poll(self._patience()):
                 self._hear(reply)
@@ -112,11 +117,16 @@ class _Driver:
                 break
         return []
 
+    @property
+    def left(self) -> int:
+        """How many episodes were not begun, because somebody asked to stop."""
+        return len(self._queue)
+
     def _asking(self) -> list[_Running]:
         return [episode for episode in self._running.values() if episode.ask is not None]
 
     def _start_episodes(self) -> None:
-        while self._queue and len(self._running) < self._concurrent:
+        while self._queue and len(self._running) < self._concurrent and not stopping.asked():
             slot = self._pool.acquire()
             if slot is None:
                 return

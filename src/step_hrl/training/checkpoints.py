@@ -18,6 +18,8 @@ from step_hrl.models.backbone import Backbone
 
 STATE_FILE = "trainer_state.json"
 OPTIMIZERS_FILE = "optimizers.pt"
+_CHECKPOINT = "checkpoint"
+_STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +67,29 @@ def written_whole(folder: Path) -> Generator[Path]:
 def save(
     output: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState, keep: int
 ) -> Path:
-    """Write ``checkpoint-<update>`` and remove all but the newest ``keep``."""
-    with written_whole(output / f"checkpoint-{state.update}") as folder:
-        weights.save(folder)
-        torch.save([optimizer.state_dict() for optimizer in optimizers], folder / OPTIMIZERS_FILE)
-        (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=1) + "\n")
-    for old in every(output)[:-keep]:
+    """Write ``checkpoint-<update>`` and remove all but the newest ``keep``, and where training had stopped before."""
+    folder = output / f"checkpoint-{state.update}"
+    _write(folder, weights, optimizers, state)
+    for old in (*every(output)[:-keep], *_of_kind(output, _STOPPED)):
         shutil.rmtree(old)
-    return output / f"checkpoint-{state.update}"
+    return folder
+
+
+def save_to_go_on(
+    output: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState
+) -> None:
+    """Write where training stopped, between checkpoints: to go on from, not to choose a policy from."""
+    _write(output / f"{_STOPPED}-{state.update}", weights, optimizers, state)
 
 
 def latest(output: Path) -> Path | None:
-    """The newest checkpoint in a folder, if there is one."""
-    found = every(output)
-    return found[-1] if found else None
+    """The newest place to go on from in a folder, if there is one."""
+    return max((*every(output), *_of_kind(output, _STOPPED)), key=_update, default=None)
 
 
 def every(output: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    found = [path for path in output.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    return _of_kind(output, _CHECKPOINT)
 
 
 def publish(checkpoint: Path, folder: Path) -> None:
@@ -117,3 +122,19 @@ def restore(
     for optimizer, optimizer_state in zip(optimizers, saved, strict=True):
         optimizer.load_state_dict(optimizer_state)
     return state
+
+
+def _write(folder: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState) -> None:
+    with written_whole(folder) as scratch:
+        weights.save(scratch)
+        torch.save([optimizer.state_dict() for optimizer in optimizers], scratch / OPTIMIZERS_FILE)
+        (scratch / STATE_FILE).write_text(json.dumps(asdict(state), indent=1) + "\n")
+
+
+def _of_kind(output: Path, kind: str) -> list[Path]:
+    found = [path for path in output.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").isdigit()]
+    return sorted(found, key=_update)
+
+
+def _update(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -17,6 +17,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs  # pyright: ig
 from rich.console import Console
 from torch import Tensor, nn
 
+from step_hrl import stopping
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
@@ -202,6 +203,9 @@ class _Training:
                     figures = self._evaluate(log, update)
                     self._checkpoint(update)
                     since = time.monotonic() if not tokens else since
+                if update % self.config.log_every == 0 and self._must_stop():
+                    self._keep(update)
+                    raise stopping.stopped()
         if not figures and self.held_out:
             figures = self._evaluate(log, done)
         return figures
@@ -282,9 +286,25 @@ class _Training:
     def _checkpoint(self, update: int) -> None:
         gather_state(self.optimizers)
         if self.accelerator.is_main_process:
-            state = checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
-            checkpoints.save(self.output, self.objective, self.optimizers, state, self.config.keep_checkpoints)
+            kept = self.config.keep_checkpoints
+            checkpoints.save(self.output, self.objective, self.optimizers, self._state(update), kept)
         self.accelerator.wait_for_everyone()
+
+    def _must_stop(self) -> bool:
+        """Whether any process was asked to stop: all must at the same update."""
+        asked = torch.tensor([float(stopping.asked())], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
+
+    def _keep(self, update: int) -> None:
+        """Keep where training stands, unless a checkpoint does."""
+        if update % self.config.checkpoint_every and update < self.plan.updates:
+            gather_state(self.optimizers)
+            if self.accelerator.is_main_process:
+                checkpoints.save_to_go_on(self.output, self.objective, self.optimizers, self._state(update))
+        self.accelerator.wait_for_everyone()
+
+    def _state(self, update: int) -> checkpoints.TrainerState:
+        return checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
 
     def _batch(self, samples: Sequence[Chain], indices: Sequence[int]) -> TransitionBatch:
         chosen = [samples[index] for index in indices]

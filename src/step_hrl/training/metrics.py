@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from step_hrl.models.collate import ROLES
+from step_hrl.storage import write_atomically
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -70,7 +71,7 @@ class MetricsLog:
         if accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             kept = [line for line in _lines(self._path) if json.loads(line)["update"] <= resumed_at]
-            self._path.write_text("".join(f"{line}\n" for line in kept))
+            write_atomically(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
         """Write one line, on the main process only."""

@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from step_hrl import stopping
 from step_hrl.errors import ModelError
 
 POLL_SECONDS = 0.1
@@ -37,8 +39,9 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
         function: importable by its module and name; what it returns is dropped.
         arguments: handed over by pickling.
 
-    Raises what a process raised, if it is an error a user can mend; :class:`~step_hrl.errors.ModelError` for a process
-    that died. The others are then ended. If this process dies, so do they.
+    Raises what a process raised, if it is an error a user can mend, or that it stopped as this process was asked to;
+    :class:`~step_hrl.errors.ModelError` for a process that died. The others are then ended. If this process dies, so do
+    they.
     """
     with tempfile.TemporaryDirectory(prefix="step-hrl-") as folder:
         job = Path(folder) / "job.pickle"
@@ -88,10 +91,15 @@ def _free_port() -> int:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
+    told = False
     while None in (codes := [child.poll() for child in children]):
         if any(codes):
             # The others hang in their next exchange of gradients; the one that failed says why.
             break
+        if stopping.asked() and not told:
+            told = True
+            for child in children:
+                _ask_to_stop(child)
         time.sleep(POLL_SECONDS)
     for rank, child in enumerate(children):
         if child.returncode:
@@ -100,6 +108,13 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
                 raise pickle.loads(reason.read_bytes())
             got = f"process {rank} of {len(children)} died (exit code {child.returncode})"
             raise ModelError("training", got, "see what it printed; if memory ran out, lower tokens_per_batch")
+
+
+def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None, "it was started with a pipe"
+    with suppress(OSError):  # it has just ended by itself
+        child.stdin.write(b"s")
+        child.stdin.flush()
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

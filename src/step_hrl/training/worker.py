@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import threading
 from pathlib import Path
 
+from step_hrl import stopping
 from step_hrl.errors import StepHrlError
 from step_hrl.training.parallel import error_file
 
 
 def main(job: Path, rank: int) -> int:
-    """Do the pickled call; leave a mendable error where the parent finds it."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    """Do the pickled call; leave an error that the parent can pass on where it finds it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which tells what to do
+    threading.Thread(target=_hear_parent, daemon=True).start()
     function, arguments = pickle.loads(job.read_bytes())
     try:
         function(*arguments)
-    except StepHrlError as error:
+    except (StepHrlError, stopping.Stopped) as error:
         error_file(job, rank).write_bytes(pickle.dumps(error))
         return 2
     return 0
 
 
-def _die_with_parent() -> None:
-    # The parent holds the other end of this pipe and never writes: it ends when the parent does.
+def _hear_parent() -> None:
+    # The parent holds the other end of this pipe and writes only to ask for a stop: it ends when the parent does.
     # Read past Python's buffer, whose lock would be held when this process ends first.
-    os.read(0, 1)
+    while os.read(0, 1):
+        stopping.ask()
     os._exit(1)
 
 
