@@ -9,12 +9,13 @@ import os
 import tempfile
 
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Shared cores make single examples slow now and then, which says nothing about the code.
 settings.register_profile("shared-cores", deadline=None, max_examples=60)
-settings.load_profile("shared-cores")
+settings.register_profile("fuzz", deadline=None, max_examples=5000, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared-cores"))
 torch.set_num_threads(1)
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")
 # A (B,) where a (B, 1) was meant broadcasts silently: under test, every call checks the shapes it is annotated with.

@@ -60,11 +60,16 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=null", "demonstrations.renamed=0.5"],
             "leave demonstrations.renamed at 0",
         ),
+        (["run", "small.yaml", "--from", "evaluate"], "--from: no stage 'evaluate'; did you mean evaluation?"),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
         (["collect", "small.yaml"], "no policy there"),
         (
             ["eval", "small.yaml", "api={base_url: http://127.0.0.1:1/v1, model: m}", "--policy", "p"],
             "--policy: the recipe plays the model of its `api:`; leave out one of the two",
+        ),
+        (
+            ["eval", "small.yaml", "api={base_url: http://me:secret@127.0.0.1:1/v1, model: m}"],
+            "an address without user or password: secrets come from the environment",
         ),
         (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),
         (["run", "small.yaml", "offline_rl.gama=1"], "offline_rl.gama: unknown key; did you mean gamma?"),

@@ -76,6 +76,25 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
 
 
+def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Path) -> None:
+    said_by_running()
+    before = snapshot(folder)
+    pipeline = Pipeline(recipe(), Console(file=(said := io.StringIO()), width=200))
+    pipeline.forget("behavior_cloning")
+    assert "behavior_cloning: moved to behavior_cloning.superseded-1" in said.getvalue()
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "demonstrations",
+        "behavior_cloning.superseded-1",
+        "evaluation.superseded-1",
+    }
+    pipeline.run()
+    after = snapshot(folder)
+    assert before.keys() <= after.keys()
+    again = {name.split("/")[0] for name in before if before[name] != after[name] and not name.endswith("audit.json")}
+    assert {"behavior_cloning", "evaluation"} <= again
+    assert "demonstrations" not in again
+
+
 def test_more_demonstrations_are_added_to_those_there(folder: Path) -> None:
     console = Console(file=io.StringIO())
     Pipeline(recipe(), console).demonstrations()
@@ -162,7 +181,7 @@ def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(fol
     pipeline.demonstrations()
     pipeline.behavior_cloning()
     together = {episode.id: episode.segments for episode in pipeline.collect()}
-    pipeline.collection_file(1).unlink()
+    pipeline.folder.collected(1).unlink()
     one_by_one = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'", "evaluation.concurrent=1"), quiet)
     alone = {episode.id: episode.segments for episode in one_by_one.collect()}
     assert {name: [s.subtask for s in said] for name, said in alone.items()} == {
@@ -177,7 +196,7 @@ def test_in_which_order_episodes_ended_changes_nothing(folder: Path) -> None:
     pipeline.behavior_cloning()
     pipeline.collect()
     first = [episode.id for episode in pipeline.load_collected(1)]
-    file = pipeline.collection_file(1)
+    file = pipeline.folder.collected(1)
     file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
     assert [episode.id for episode in pipeline.load_collected(1)] == first
 
@@ -188,17 +207,17 @@ def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     pipeline.behavior_cloning()
     with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
         pipeline.offline_rl()
-    pipeline.collection_file(1).parent.mkdir(parents=True)
-    pipeline.collection_file(1).touch()
+    pipeline.folder.collected(1).parent.mkdir(parents=True)
+    pipeline.folder.collected(1).touch()
     with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
         pipeline.offline_rl()
     pipeline.collect()
     with pytest.raises(DataError, match="4 of 6 collected episodes; run `step-hrl collect`"):
         Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO())).offline_rl()
-    unrewarded(pipeline.demonstrations_file)
+    unrewarded(pipeline.folder.demonstrations)
     with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):
         pipeline.offline_rl()
-    pipeline.demonstrations_file.unlink()
+    pipeline.folder.demonstrations.unlink()
     pipeline.demonstrations()
     file = folder / "behavior_cloning" / "policy" / "tokenizer.json"
     file.write_text(file.read_text() + " ")
@@ -232,7 +251,7 @@ def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: 
 
 def boast(pipeline: Pipeline) -> None:
     """Put in the place of a round's episodes demonstrations whose every claim the world denies."""
-    file = pipeline.collection_file(1)
+    file = pipeline.folder.collected(1)
     played = read_episodes(file)
     file.unlink()
     with EpisodeWriter(file) as writer:

@@ -14,6 +14,7 @@ from step_hrl import stopping
 from step_hrl.errors import RecipeError, StepHrlError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
+from step_hrl.run_folder import STAGES
 from step_hrl.stopping import Stopped
 from step_hrl.storage import TornLineWarning, write_atomically
 
@@ -25,6 +26,10 @@ RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Which round of collecting and training.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STAGE", help=f"Do this stage and all after it again: {', '.join(STAGES)}."),
+]
 AskOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -52,10 +57,13 @@ def _describe() -> None:
 
 
 @app.command()
-def run(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption = None) -> None:
     """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
+    pipeline = _pipeline(recipe, overrides)
     with stopping.listening():
-        _pipeline(recipe, overrides).run()
+        if begin is not None:
+            pipeline.forget(begin)
+        pipeline.run()
 
 
 @app.command()

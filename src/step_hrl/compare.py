@@ -20,7 +20,7 @@ from step_hrl.recipes import to_yaml
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
-from step_hrl.report.runs import RECIPE_FILE
+from step_hrl.run_folder import RECIPE_FILE
 from step_hrl.run_lock import RunLock
 from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode

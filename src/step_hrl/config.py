@@ -6,12 +6,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["auto", "no", "bf16"]
 """Whether float32 weights are multiplied in bfloat16: ``auto`` does where the hardware has instructions for it."""
+
+
+def _without_password(url: str) -> str:
+    """Refuse an address that would carry a secret into every file that names it."""
+    if urlsplit(url).username or urlsplit(url).password:
+        raise ValueError("an address without user or password: secrets come from the environment")
+    return url
 
 
 class Section(BaseModel):
@@ -296,7 +304,7 @@ class GenerationConfig(Section):
 class ApiConfig(Section):
     """A model behind an HTTP interface of OpenAI's form. It is prompted, never trained."""
 
-    base_url: str
+    base_url: Annotated[str, AfterValidator(_without_password)]
     """Such as ``http://localhost:8000/v1``."""
     model: str
     """What the server calls it."""
@@ -371,7 +379,7 @@ class CompareConfig(Section):
 
 Preset = Literal["method", "reference"]
 
-_PRESETS: dict[Preset, dict[str, dict[str, Any]]] = {
+_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "method": {},
     "reference": {
         "collection": {"temperature": 0.0},
@@ -419,7 +427,7 @@ class Recipe(Section):
         if not isinstance(tree, dict):
             return tree
         given = cast("dict[str, Any]", tree)
-        preset = _PRESETS.get(given.get("preset", "method"), {})
+        preset = _PRESETS.get(str(given.get("preset", "method")), {})
         # A recipe without stage 2 has none under any preset.
         chosen = {key: value for key, value in preset.items() if key != "offline_rl" or given.get(key) is not None}
         return _over(chosen, given)

@@ -28,18 +28,15 @@ from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
 from step_hrl.playing import Player
-from step_hrl.publishing import SUMMARY_FILE
 from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
-from step_hrl.report.runs import RECIPE_FILE
+from step_hrl.run_folder import EPISODES_FILE, SELECTION_FILE, STAGES, SUMMARY_FILE, VALUES_FILE, RunFolder
 from step_hrl.run_lock import RunLock
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
 from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
-
-POLICY_FOLDER = "policy"
 
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
@@ -67,8 +64,8 @@ class Pipeline:
         ``demonstrations`` is the folder to keep demonstrations in, if not the recipe's own: recipes may share them.
         """
         self.recipe = recipe
+        self.folder = RunFolder(recipe.folder, demonstrations)
         self.lock = RunLock(recipe.folder)
-        self._demonstrations = demonstrations or recipe.folder / "demonstrations"
         self.world: World = world_for(recipe.world)
         self._console = console
         self._player = Player(recipe, self.world, console, self._transitions)
@@ -83,31 +80,11 @@ class Pipeline:
                 self._tasks(recipe.offline_rl.selection.split, None)
 
     @property
-    def demonstrations_file(self) -> Path:
-        """Where the demonstrations are."""
-        return self._demonstrations / "episodes.jsonl"
-
-    @property
-    def cloned_policy(self) -> Path:
-        """Where stage 1 leaves its policy."""
-        return self.recipe.folder / "behavior_cloning" / POLICY_FOLDER
-
-    @property
     def policy_folder(self) -> Path:
         """The policy of the latest stage that has been done."""
         rounds = range(self.recipe.collection.rounds, 0, -1) if self.recipe.offline_rl else ()
-        trained = (self.round_policy(number) for number in rounds)
-        return next((folder for folder in trained if folder.is_dir()), self.cloned_policy)
-
-    def collection_file(self, number: int) -> Path:
-        """Where the episodes of a round are."""
-        return self.recipe.folder / "collection" / f"round-{number}" / "episodes.jsonl"
-
-    def round_policy(self, number: int) -> Path:
-        """Where a round of stage 2 leaves its policy; round 0 is stage 1."""
-        if number == 0:
-            return self.cloned_policy
-        return self.recipe.folder / "offline_rl" / f"round-{number}" / POLICY_FOLDER
+        trained = (self.folder.policy(number) for number in rounds)
+        return next((folder for folder in trained if folder.is_dir()), self.folder.policy(0))
 
     @_alone
     def run(self) -> None:
@@ -118,12 +95,12 @@ class Pipeline:
         self._check_trackers()
         self.demonstrations()
         self.behavior_cloning()
-        policies = {"behaviour cloning": self.cloned_policy}
+        policies = {"behaviour cloning": self.folder.policy(0)}
         if self.recipe.offline_rl is not None:
             for number in range(1, self.recipe.collection.rounds + 1):
                 self.collect(number)
                 self.offline_rl(number)
-            policies["offline RL"] = self.round_policy(self.recipe.collection.rounds)
+            policies["offline RL"] = self.folder.policy(self.recipe.collection.rounds)
         few = self.recipe.evaluation.untrained_per_task
         summaries: dict[str, Summary] = {}
         for split in self.recipe.evaluation.splits:
@@ -133,6 +110,18 @@ class Pipeline:
                 summaries[f"{split}, {label}"] = self.evaluate(split, policy)
         self._console.print(table(summaries))
         self._console.print(f"Everything is in {self.recipe.folder}", markup=False)
+
+    @_alone
+    def forget(self, stage: str) -> None:
+        """Move aside what a stage and those after it have made, for all of it to be made again.
+
+        Raises :class:`~step_hrl.errors.RecipeError` for a stage that does not exist.
+        """
+        if stage not in STAGES:
+            raise RecipeError("--from", f"no stage {stage!r}", did_you_mean(stage, STAGES))
+        for folder in map(self.folder.stage, STAGES[STAGES.index(stage) :]):
+            if folder.is_dir():
+                self._console.print(f"{folder}: moved to {stamps.move_aside(folder).name}", markup=False)
 
     @_alone
     def demonstrations(self) -> None:
@@ -146,22 +135,22 @@ class Pipeline:
             "renamed": config.renamed,
             "seed": self.recipe.seed,
         }
-        self._enter(self.demonstrations_file.parent, inputs)
-        with EpisodeWriter(self.demonstrations_file) as writer:
+        self._enter(self.folder.demonstrations.parent, inputs)
+        with EpisodeWriter(self.folder.demonstrations) as writer:
             left = [job for job in self._wanted if job.id not in writer.done]
             if left:
                 self._player.demonstrate(left, len(self._wanted), writer)
         audits = audit.audit(self.load_demonstrations())
         plain = json.dumps(audit.as_plain(audits), indent=1)
-        write_atomically(self.demonstrations_file.with_name("audit.json"), plain + "\n")
+        write_atomically(self.folder.demonstrations.with_name("audit.json"), plain + "\n")
         self._console.print(audit.table(audits))
 
     def load_demonstrations(self) -> list[Episode]:
         """The recipe's demonstrations in the order of its tasks. Raises DataError where some are missing."""
-        found, missing = _wanted_of(read_episodes(self.demonstrations_file), self._wanted)
+        found, missing = _wanted_of(read_episodes(self.folder.demonstrations), self._wanted)
         if missing:
             raise DataError(
-                str(self.demonstrations_file),
+                str(self.folder.demonstrations),
                 f"{len(missing)} of {len(self._wanted)} demonstrations are missing, such as {missing[0]}",
                 "run `step-hrl demos` with this recipe",
             )
@@ -176,7 +165,7 @@ class Pipeline:
         self._check_trackers()
         solved = [episode for episode in self.load_demonstrations() if episode.success and episode.error is None]
         if not solved:
-            raise DataError(str(self.demonstrations_file), "no demonstration succeeded", "look at them with `play`")
+            raise DataError(str(self.folder.demonstrations), "no demonstration succeeded", "look at them with `play`")
         config = self.recipe.behavior_cloning
         inputs = {
             "demonstrations": stamps.digest(*(encode_line(episode) for episode in solved)),
@@ -185,33 +174,33 @@ class Pipeline:
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
-        self._enter(self.cloned_policy.parent, inputs)
-        if self.cloned_policy.is_dir():
-            self._console.print(f"behaviour cloning: {self.cloned_policy} is already there", markup=False)
-            self._describe(self.cloned_policy)
-            return self.cloned_policy
+        self._enter(self.folder.policy(0).parent, inputs)
+        if self.folder.policy(0).is_dir():
+            self._console.print(f"behaviour cloning: {self.folder.policy(0)} is already there", markup=False)
+            self._describe(self.folder.policy(0))
+            return self.folder.policy(0)
         train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
-        folder = self.cloned_policy.parent
+        folder = self.folder.policy(0).parent
         self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
         self._note(folder, 0, solved, [], train, held_out)
         with timed(folder):
             run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
-        self._describe(self.cloned_policy)
-        return self.cloned_policy
+        self._describe(self.folder.policy(0))
+        return self.folder.policy(0)
 
     @_alone
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
-        config, policy = self.recipe.collection, self.round_policy(number - 1)
+        config, policy = self.recipe.collection, self.folder.policy(number - 1)
         inputs = {
             **self._playing(policy, config.split),
             "sampling": {"temperature": config.temperature, "top_p": config.top_p},
             "generation": self.recipe.generation.model_dump(mode="json"),
         }
-        file = self.collection_file(number)
+        file = self.folder.collected(number)
         self._enter(file.parent, inputs)
         generation = self.recipe.generation.model_copy(update=inputs["sampling"])
         facts = {**self._facts(config.split), "policy": str(inputs["policy"]), TOKENIZER: _tokenizer_digest(policy)}
@@ -226,12 +215,12 @@ class Pipeline:
 
         Raises DataError where some are missing, or stage 2 cannot use them.
         """
-        file, jobs = self.collection_file(number), self._collection_jobs(number)
+        file, jobs = self.folder.collected(number), self._collection_jobs(number)
         episodes, missing = _wanted_of(read_episodes(file) if file.is_file() else [], jobs)
         if missing:
             got = f"{len(episodes) or 'none'} of {len(jobs)} collected episodes"
             raise DataError(str(file), got, "run `step-hrl collect` with this recipe")
-        check_tokenizer(file, episodes, _tokenizer_digest(self.round_policy(number - 1)))
+        check_tokenizer(file, episodes, _tokenizer_digest(self.folder.policy(number - 1)))
         check_rewards(file, episodes)
         return episodes
 
@@ -247,9 +236,9 @@ class Pipeline:
                 "offline_rl", "not in the recipe", "add a section `offline_rl:`, if only with `epochs: 3`"
             )
         self._check_trackers()
-        before, policy = self.round_policy(number - 1), self.round_policy(number)
+        before, policy = self.folder.policy(number - 1), self.folder.policy(number)
         expert = [e for e in self.load_demonstrations() if e.error is None] if config.data_weights.expert else []
-        check_rewards(self.demonstrations_file, expert)
+        check_rewards(self.folder.demonstrations, expert)
         rounds = range(1, number + 1) if config.data_weights.collected else ()
         collected = [episode for each in rounds for episode in self.load_collected(each)]
         inputs = {
@@ -285,7 +274,7 @@ class Pipeline:
         best = max(range(len(candidates)), key=lambda index: (scores[index], index))
         chosen = {path.name: score for path, score in zip(candidates, scores, strict=True)}
         selection = {"split": config.split, "scores": chosen, "chosen": candidates[best].name}
-        write_atomically(candidates[best].with_name("selection.json"), json.dumps(selection, indent=1) + "\n")
+        write_atomically(candidates[best].with_name(SELECTION_FILE), json.dumps(selection, indent=1) + "\n")
         shown = ", ".join(f"{name} {100 * score:.1f}" for name, score in chosen.items())
         self._console.print(f"offline RL: {candidates[best].name} is best on {config.split} ({shown})", markup=False)
         return candidates[best]
@@ -304,7 +293,7 @@ class Pipeline:
         inputs = {**self._playing(policy, split), "generation": self.recipe.generation.model_dump(mode="json")}
         self._enter(folder, inputs)
         jobs = [Job(task, self.recipe.seed) for task in tasks]
-        file = folder / "episodes.jsonl"
+        file = folder / EPISODES_FILE
         played = self._player.play(jobs, policy, f"{label} on {split}", file, facts, self.recipe.generation, watcher)
         zero = self.recipe.evaluation.failed_as_zero
         summary = summarize([_as_zero(e) if zero and e.error else e for e in played], seed=self.recipe.seed)
@@ -316,7 +305,7 @@ class Pipeline:
 
     def evaluated(self, split: str) -> list[Episode]:
         """The episodes of the latest policy's evaluation. Raises DataError where some are missing."""
-        file = self._evaluation(split, self.policy_folder) / "episodes.jsonl"
+        file = self._evaluation(split, self.policy_folder) / EPISODES_FILE
         jobs = [Job(task, self.recipe.seed) for task in self._tasks(split, self.recipe.evaluation.per_task)]
         found, missing = _wanted_of(read_episodes(file), jobs)
         if missing:
@@ -325,13 +314,13 @@ class Pipeline:
 
     def training_seconds(self) -> float:
         """How long both stages have trained."""
-        stages = [self.round_policy(number).parent for number in range(self.recipe.collection.rounds + 1)]
+        stages = [self.folder.policy(number).parent for number in range(self.recipe.collection.rounds + 1)]
         return sum(map(seconds, stages))
 
     def spent_seconds(self) -> float:
         """How long the recipe's stages have worked, but for the demonstrations."""
-        collected = [self.collection_file(number + 1).parent for number in range(self.recipe.collection.rounds)]
-        policies = {self.cloned_policy, self.policy_folder}
+        collected = [self.folder.collected(number + 1).parent for number in range(self.recipe.collection.rounds)]
+        policies = {self.folder.policy(0), self.policy_folder}
         scored = [self._evaluation(split, policy) for split in self.recipe.evaluation.splits for policy in policies]
         return self.training_seconds() + sum(map(seconds, [*collected, *scored]))
 
@@ -373,7 +362,7 @@ class Pipeline:
     def _enter(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
         stamps.enter_stage(folder, inputs, self._console)
-        write_if_changed(self.recipe.folder / RECIPE_FILE, to_yaml(self.recipe))
+        write_if_changed(self.folder.recipe, to_yaml(self.recipe))
 
     def _note(
         self,
@@ -391,8 +380,8 @@ class Pipeline:
 
     def _describe(self, policy: Path, digest: str | None = None) -> None:
         """Write or refresh the card of a policy of this run; checkpoints and policies from elsewhere have none here."""
-        if policy.name == POLICY_FOLDER and policy.resolve().is_relative_to(self.recipe.folder.resolve()):
-            publishing.describe(policy, digest or self._policy_digest(policy), self.recipe.folder / "evaluation")
+        if self.folder.holds(policy):
+            publishing.describe(policy, digest or self._policy_digest(policy), self.folder.evaluations)
 
     def _check_trackers(self) -> None:
         """Refuse what neither stage could report to, before hours of the first are spent."""
@@ -450,7 +439,7 @@ class Pipeline:
 
     def _evaluation(self, split: str, policy: Path | None) -> Path:
         """Where a policy's evaluation on a split is kept."""
-        return self.recipe.folder / "evaluation" / f"{self._label(policy)}-{split}"
+        return self.folder.evaluation(self._label(policy), split)
 
     def _label(self, policy: Path | None) -> str:
         """A policy's name among the recipe's evaluations, such as ``offline_rl-round-1``."""
@@ -458,9 +447,7 @@ class Pipeline:
             return "api"
         if policy is None:
             return "untrained"
-        place = policy.parent if policy.name == POLICY_FOLDER else policy
-        inside = place.is_relative_to(self.recipe.folder)
-        return "-".join(place.relative_to(self.recipe.folder).parts) if inside else place.name
+        return self.folder.label(policy)
 
     def _facts(self, split: str) -> dict[str, str]:
         return {
@@ -522,5 +509,5 @@ def _tokenizer_digest(policy: Path) -> str:
 
 def _value_correlations(policy: Path | None) -> dict[str, float] | None:
     """What stage 2 found out about its critics, if the policy is of stage 2."""
-    file = policy.with_name("values.json") if policy is not None else None
+    file = policy.with_name(VALUES_FILE) if policy is not None else None
     return json.loads(file.read_text()) if file is not None and file.is_file() else None

@@ -19,14 +19,12 @@ from step_hrl.evaluation import read_summary
 from step_hrl.recipes import to_yaml
 from step_hrl.records import from_json, to_json
 from step_hrl.report.model_card import Decision, Outcome, Scored, Training, render
-from step_hrl.report.runs import METRICS_FILE, RECIPE_FILE
+from step_hrl.run_folder import METRICS_FILE, RECIPE_FILE, SELECTION_FILE, SUMMARY_FILE, TRAINING_FILE
 from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode, Transition
 from step_hrl.wall_time import seconds
 
 CARD_FILE = "README.md"
-SUMMARY_FILE = "summary.json"
-TRAINING_FILE = "training.json"
 
 
 def training_of(
@@ -99,7 +97,7 @@ def _on_the_hub(source: str) -> bool:
 
 def _outcome(policy: Path) -> Outcome:
     stage = policy.parent
-    selection = _json(stage / "selection.json")
+    selection = _json(stage / SELECTION_FILE)
     return Outcome(
         updates=_updates(stage / METRICS_FILE),
         seconds=seconds(stage) or None,
@@ -123,8 +121,11 @@ def _scored(digest: str, evaluations: Path) -> dict[str, Scored]:
 
 
 def _updates(metrics: Path) -> int | None:
-    lines = metrics.read_text().splitlines() if metrics.is_file() else []
-    return int(json.loads(lines[-1])["update"]) if lines else None
+    lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.is_file() else []
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):  # a kill may have cut the last one short
+            return int(json.loads(line)["update"])
+    return None
 
 
 def _parameters(policy: Path) -> int | None:
@@ -137,4 +138,8 @@ def _parameters(policy: Path) -> int | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    """An object on record; an empty one where there is none that can be read."""
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    return {}

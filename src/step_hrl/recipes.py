@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import yaml
+from omegaconf import OmegaConf
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from yaml import YAMLError
 
 from step_hrl.config import Recipe, Section
 from step_hrl.errors import RecipeError, did_you_mean
+
+MOST_ENTRIES = 10_000
+"""A recipe with more entries, aliases counted each time, is not one that a person wrote."""
 
 SectionType = typing.TypeVar("SectionType", bound=Section)
 
@@ -33,15 +35,33 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         if "=" not in override or override.startswith("="):
             raise RecipeError(override, "not an override", "write key=value, such as seed=1")
     try:
-        loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
-            raise RecipeError(str(path), "not a mapping", "a recipe starts with `name:` and `world:`")
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        _check_size(path)
+        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
         tree = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # omegaconf raises whatever it stumbles over
+        reason = " ".join(str(error).split())[:300]
         raise RecipeError(str(path), f"cannot be read ({reason})", "mend the YAML") from error
     return parse_section(Recipe, tree, str(path))
+
+
+def _check_size(path: Path) -> None:
+    """Refuse what a few lines can make too large to read: what refers to itself, or to the same again and again."""
+    left = MOST_ENTRIES
+    places: list[object] = [yaml.safe_load(path.read_text(encoding="utf-8"))]
+    if not isinstance(places[0], dict):
+        raise ValueError("not a mapping: a recipe starts with `name:` and `world:`")
+    while places:
+        inner = _inside(places.pop())
+        left -= len(inner)
+        if left < 0:
+            raise ValueError(f"more than {MOST_ENTRIES} entries")
+        places += inner
+
+
+def _inside(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(cast("dict[object, object]", value).values())
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def to_yaml(recipe: Recipe) -> str:

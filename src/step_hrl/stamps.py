@@ -28,13 +28,21 @@ def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> No
         found = _read(stamp)
         if found == wanted:
             return
-        aside = _free_name(folder)
+        aside = move_aside(folder)
         console.print(
             f"{folder}: made from other inputs ({_difference(found, wanted)}); moved to {aside.name}, doing it again",
             markup=False,
         )
-        folder.rename(aside)
     write_atomically(stamp, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+
+
+def move_aside(folder: Path) -> Path:
+    """Give a folder a name under which no stage looks for it, and return that."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.superseded-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return aside
 
 
 def digest(*contents: bytes) -> str:
@@ -57,16 +65,12 @@ def digest_file(path: Path) -> str:
 
 def _read(stamp: Path) -> dict[str, Any]:
     try:
-        return json.loads(stamp.read_text(encoding="utf-8"))
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+        return cast("dict[str, Any]", found)
     except (OSError, ValueError) as error:
         raise DataError(str(stamp), f"cannot be read ({error})", "move the folder away and run again") from error
-
-
-def _free_name(folder: Path) -> Path:
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.superseded-{number}")).exists():
-        number += 1
-    return aside
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ def timed(folder: Path) -> Generator[None]:
 
 
 def seconds(folder: Path) -> float:
-    """The seconds on record; 0 where there are none."""
-    file = folder / _FILE
-    return float(json.loads(file.read_text())["seconds"]) if file.is_file() else 0.0
+    """The seconds on record; 0 where there are none, or none that can be read."""
+    try:
+        return float(json.loads((folder / _FILE).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0.0

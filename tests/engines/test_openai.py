@@ -33,6 +33,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.fails: list[int] = []
+        self.complaint = "not now"
+        self.lies = ""
         self.delay = 0.0
         self.usage: dict[str, Any] | None = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
         self.requests: list[dict[str, Any]] = []
@@ -59,11 +61,17 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         with self.server.lock:
             self.server.under_way -= 1
+        if self.server.lies:
+            self._answer(status, self.server.lies)
+            return
         said = request["messages"][0]["content"].splitlines()[-1]
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "echo", "choices": [choice]}
         answer |= {"usage": self.server.usage} if self.server.usage else {}
-        body = json.dumps(answer if status == 200 else {"error": {"message": "not now"}}).encode()
+        self._answer(status, json.dumps(answer if status == 200 else {"error": {"message": self.server.complaint}}))
+
+    def _answer(self, status: int, content: str) -> None:
+        body = content.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -147,6 +155,55 @@ def test_a_server_that_is_silent_is_given_up(server: Server) -> None:
     server.delay = 2.0
     with pytest.raises(ModelError, match="timed out"):
         answers(engine(server, retries=0, timeout_seconds=0.2), [Ask(Role.LOW, "a")])
+
+
+def replied(message: Any, **others: Any) -> str:
+    return json.dumps({"id": "1", "object": "chat.completion", "choices": [{"index": 0, "message": message}], **others})
+
+
+@pytest.mark.parametrize(
+    ("lie", "complaint"),
+    [
+        ("{", "answered what is not JSON"),
+        ("null", "answered without a reply"),
+        ("[]", "answered without a reply"),
+        ('"text"', "answered without a reply"),
+        ("{}", "answered without a reply"),
+        ('{"choices": []}', "answered without a reply"),
+        ('{"choices": 5}', "answered without a reply"),
+        ('{"choices": [{"index": 0}]}', "answered without a reply"),
+        (replied({"role": "assistant", "content": ["a", 5]}), "replied by something other than text"),
+        (replied({"role": "assistant", "content": 5}), "replied by something other than text"),
+    ],
+)
+def test_a_server_that_answers_something_else_is_named(server: Server, lie: str, complaint: str) -> None:
+    server.lies = lie
+    with pytest.raises(ModelError, match=rf"http://127.*: {complaint} \(.*\); check base_url"):
+        answers(engine(server, retries=0), [Ask(Role.LOW, "a")])
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [5, [], {}, {"prompt_tokens": "many"}, {"prompt_tokens": -3, "completion_tokens": None}, {"prompt_tokens": True}],
+)
+def test_tokens_that_are_no_numbers_are_not_counted(server: Server, usage: Any) -> None:
+    server.lies = replied({"role": "assistant", "content": "look"}, usage=usage)
+    assert answers(engine(server), [Ask(Role.LOW, "a")])[0] == Utterance("look", Usage())
+
+
+def test_a_reply_that_holds_nothing_is_empty(server: Server) -> None:
+    server.lies = replied({"role": "assistant", "content": None})
+    assert answers(engine(server), [Ask(Role.LOW, "a")])[0].text == ""
+
+
+def test_a_key_that_the_server_repeats_is_not_passed_on(server: Server) -> None:
+    server.fails, server.complaint = [401], "no such key: s3cret"
+    with pytest.raises(ModelError, match=r"no such key: \*\*\*"):
+        answers(engine(server), [Ask(Role.LOW, "a")])
+    server.lies = '{"key": "s3cret"}'
+    with pytest.raises(ModelError) as complaint:
+        answers(engine(server), [Ask(Role.LOW, "a")])
+    assert "s3cret" not in str(complaint.value)
 
 
 def test_no_more_are_asked_at_once_than_allowed(server: Server) -> None:

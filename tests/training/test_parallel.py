@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.micro import MICRO, transitions, weights
-from tests.training.errands import die_in_second, fail_in_second, note_environment
+from tests.training.errands import die_in_second, fail_in_second, note_environment, note_listeners
 from transformers import AutoModelForCausalLM
 
 from step_hrl.config import BehaviorCloningConfig
@@ -25,6 +25,13 @@ def test_every_process_knows_its_place_and_the_parent_keeps_its_own(tmp_path: Pa
     assert dict(os.environ) == before
     assert not launched()
     assert is_first()
+
+
+def test_nobody_from_outside_can_talk_to_the_processes(tmp_path: Path) -> None:
+    run_in_processes(2, note_listeners, (tmp_path,))
+    heard = [(tmp_path / rank).read_text().split() for rank in ("0", "1")]
+    assert any(heard), "they talk to one another"
+    assert {address for each in heard for address in each} <= {"127.0.0.1", "::1"}
 
 
 def test_the_error_of_one_process_ends_all_and_is_raised(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from step_hrl.errors import UnreadableReply
 from step_hrl.roles import high_level
 from step_hrl.roles.low_level import Decision
+from step_hrl.roles.text import REPLY_CHARACTERS
 from step_hrl.transitions import Judge
 from step_hrl.types import (
     NOTHING,
@@ -172,10 +173,10 @@ def attempt(
 
 
 def said(answer: Utterance | Outcome) -> Utterance:
-    """The answer to an Ask, typed. Raises TypeError where the driver mixed them up."""
+    """The answer to an Ask, typed and of bounded length. Raises TypeError where the driver mixed them up."""
     if not isinstance(answer, Utterance):
         raise TypeError(f"an Ask was answered by {type(answer).__name__}")
-    return answer
+    return replace(answer, text=answer.text[:REPLY_CHARACTERS]) if len(answer.text) > REPLY_CHARACTERS else answer
 
 
 def happened(answer: Utterance | Outcome) -> Outcome:

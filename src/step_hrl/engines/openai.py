@@ -19,6 +19,7 @@ from step_hrl.types import Ask, Usage, Utterance
 INSTALL = "pip install 'step-hrl[api]'"
 _PATIENCE_SECONDS = 0.05
 """How long answers may take before the worlds are listened to again."""
+_HIDDEN = "***"
 
 
 class OpenAIEngine:
@@ -41,6 +42,7 @@ class OpenAIEngine:
             )
         self._api = api
         self._config = config
+        self._key = key
         self._client: Any = self._library.OpenAI(
             base_url=api.base_url, api_key=key, timeout=api.timeout_seconds, max_retries=api.retries
         )
@@ -87,10 +89,34 @@ class OpenAIEngine:
                 top_p=self._config.top_p,
             )
         except self._library.OpenAIError as error:
-            said = " ".join(str(error).split())[:300]
-            remedy = "check base_url, model and key; what is finished is kept"
-            raise ModelError(self._api.base_url, f"did not answer ({said})", remedy) from error
-        usage = answer.usage
-        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
-        tokens = Usage(usage.prompt_tokens, cached or 0, usage.completion_tokens) if usage else Usage()
-        return Utterance(answer.choices[0].message.content or "", tokens)
+            raise self._failed(f"did not answer ({error})") from error
+        except ValueError as error:  # the library reads the answer's JSON unguarded
+            raise self._failed(f"answered what is not JSON ({error})") from error
+        try:
+            said = answer.choices[0].message.content
+        except (AttributeError, IndexError, TypeError) as error:
+            raise self._failed(f"answered without a reply ({answer!r})") from error
+        if not isinstance(said, str | None):
+            raise self._failed(f"replied by something other than text ({said!r})")
+        return Utterance(said or "", _usage(answer))
+
+    def _failed(self, got: str) -> ModelError:
+        """Servers may repeat the key in what they complain of: it is not passed on."""
+        line = " ".join(got.replace(self._key, _HIDDEN).split())
+        remedy = "check base_url, model and key; what is finished is kept"
+        return ModelError(self._api.base_url, line if len(line) <= 300 else f"{line[:300]}…", remedy)
+
+
+def _usage(answer: Any) -> Usage:
+    """The tokens that a server says it counted; none where it says nothing of the kind."""
+    usage = getattr(answer, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    read, cached, said = (
+        _count(getattr(holder, name, None))
+        for holder, name in ((usage, "prompt_tokens"), (details, "cached_tokens"), (usage, "completion_tokens"))
+    )
+    return Usage(read, min(cached, read), said)
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

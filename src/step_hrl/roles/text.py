@@ -19,6 +19,8 @@ ACTION_CHARACTERS = 300
 """An action longer than this is unreadable."""
 PROGRESS_CHARACTERS = 800
 """A local progress longer than this is unreadable."""
+REPLY_CHARACTERS = 8000
+"""Of a reply longer than this, only the beginning is read and kept."""
 SHOWN_SUBTASKS = 24
 """How many completed subtasks a prompt lists; of earlier ones it says only how many there were."""
 

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from step_hrl.errors import DataError
 from step_hrl.records import from_json, to_json
 
-JUDGEMENTS_FILE = "judgements.jsonl"
-VALUES_FILE = "values.json"
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from step_hrl.models.collate import ROLES
+from step_hrl.run_folder import METRICS_FILE
 from step_hrl.storage import write_atomically
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class Tally(NamedTuple):

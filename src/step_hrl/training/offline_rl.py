@@ -35,9 +35,10 @@ from step_hrl.models.collate import (
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.reporting import Reporter
+from step_hrl.run_folder import JUDGEMENTS_FILE, VALUES_FILE
 from step_hrl.storage import write_atomically
 from step_hrl.training import parallel
-from step_hrl.training.judgements import JUDGEMENTS_FILE, VALUES_FILE, Judgement, rank_correlations, to_lines
+from step_hrl.training.judgements import Judgement, rank_correlations, to_lines
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally, by_role
 from step_hrl.training.optimizers import Heads

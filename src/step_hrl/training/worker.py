@@ -11,7 +11,7 @@ from pathlib import Path
 
 from step_hrl import stopping
 from step_hrl.errors import StepHrlError
-from step_hrl.training.parallel import error_file
+from step_hrl.training.parallel import error_file, meet
 
 
 def main(job: Path, rank: int) -> int:
@@ -19,6 +19,7 @@ def main(job: Path, rank: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which tells what to do
     threading.Thread(target=_hear_parent, daemon=True).start()
     function, arguments = pickle.loads(job.read_bytes())
+    meet(job, rank)
     try:
         function(*arguments)
     except (StepHrlError, stopping.Stopped) as error:
