@@ -10,7 +10,9 @@ ALFWORLD := alfworld textworld fast-downward-textworld jericho tatsu hashids mem
 	wcwidth termcolor tqdm networkx numpy
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help quickstart test lint format benchmarks clean
+FAULTS ?= 100
+
+.PHONY: help quickstart test lint format benchmarks faults fuzz soak clean
 
 help:
 	@echo "make quickstart   train a small agent on ScienceWorld and show how it scores (RECIPE=... for another recipe)"
@@ -18,6 +20,9 @@ help:
 	@echo "make lint         check style, types and which file may import which"
 	@echo "make format       format the code"
 	@echo "make benchmarks   measure speed"
+	@echo "make faults       hurt a hundred times what runs, and see whether anything is lost (FAULTS=... for another number)"
+	@echo "make fuzz         try many thousand inputs that nobody would give"
+	@echo "make soak         play thousands of episodes while workers are killed"
 	@echo "make clean        remove .venv and caches (runs are kept)"
 
 quickstart: $(VENV)/.run $(if $(findstring alfworld,$(RECIPE)),$(VENV)/.alfworld)
@@ -43,6 +48,15 @@ format: $(VENV)/.dev
 
 benchmarks: $(VENV)/.dev $(VENV)/.alfworld
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
+
+faults: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults.ordeal --faults $(FAULTS)
+
+fuzz: $(VENV)/.dev
+	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q tests/fuzz --timeout=0 --hypothesis-show-statistics
+
+soak: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults.soak
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,102 @@
+"""Thousands of episodes while a worker is killed after every twenty: ``python -m tests.faults.soak``.
+
+Prints for each world how many were recorded, how many of them failed because their worker was lost twice, and what
+memory the main process and the workers had at the beginning and at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from step_hrl.config import WorldConfig
+from step_hrl.demonstrations import demonstrate
+from step_hrl.envs.pool import WorkerPool
+from step_hrl.envs.registry import world_for
+from step_hrl.storage import EpisodeWriter, read_episodes
+from step_hrl.types import Episode, Job
+from tests.faults.ordeal import MARK, outlived
+
+KILLED_EVERY = 20
+MEGABYTE = 2**20
+GROWTH_TOLERATED = 1.2
+
+
+def jobs_of(world: str, count: int) -> Iterator[Job]:
+    """As many jobs as wanted: all train tasks, again and again."""
+    tasks = world_for(WorldConfig(name=world)).tasks("train")
+    random.Random(0).shuffle(tasks)
+    for number in range(count):
+        yield Job(tasks[number % len(tasks)], repeat=number // len(tasks))
+
+
+def memory(pool: WorkerPool) -> tuple[float, float]:
+    """Megabytes of this process, and of the largest worker with all it started."""
+    workers: list[float] = []
+    for number in pool.process_ids:
+        with suppress(psutil.Error):
+            worker = psutil.Process(number)
+            workers.append(sum(each.memory_info().rss for each in (worker, *worker.children(recursive=True))))
+    return psutil.Process().memory_info().rss / MEGABYTE, max(workers, default=0.0) / MEGABYTE
+
+
+def soak(world: str, count: int, file: Path) -> list[str]:
+    """Play; a row of figures. Raises AssertionError for a lost episode, memory that grows, or an orphan."""
+    os.environ[MARK] = str(file)
+    draw, jobs = random.Random(0), list(jobs_of(world, count))
+    config = WorldConfig(name=world)
+    sizes: list[tuple[float, float]] = []
+    kills = 0
+    with (
+        EpisodeWriter(file) as writer,
+        WorkerPool(world_for(config), workers=2, simulators_per_worker=4, action_limit=100) as pool,
+    ):
+
+        def keep(episode: Episode) -> None:
+            nonlocal kills
+            writer.write(episode)
+            if len(writer.done) % KILLED_EVERY == 0:
+                sizes.append(memory(pool))
+                os.kill(draw.choice(pool.process_ids), signal.SIGKILL)
+                kills += 1
+
+        demonstrate(jobs, pool, action_limit=100, perturbed=0.1, on_episode=keep)
+    assert not outlived(str(file))
+    found = read_episodes(file)
+    assert {episode.id for episode in found} == {job.id for job in jobs}
+    assert len(found) == len(jobs)
+    early, late = sizes[len(sizes) // 5 :][:5], sizes[-5:]
+    before, after = (tuple(max(each) for each in zip(*some, strict=True)) for some in (early, late))
+    assert after[0] < GROWTH_TOLERATED * before[0], f"this process grew from {before[0]:.0f} to {after[0]:.0f} MB"
+    lost = sum(episode.error is not None for episode in found)
+    main, workers = (f"{first:.0f} to {last:.0f}" for first, last in zip(before, after, strict=True))
+    return [world, str(len(found)), str(kills), str(lost), main, workers]
+
+
+def main() -> int:
+    """Soak both worlds and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pantry", type=int, default=2000)
+    parser.add_argument("--scienceworld", type=int, default=200)
+    options = parser.parse_args()
+    table = Table("world", "episodes", "workers killed", "lost twice", "main process, MB", "largest worker, MB")
+    with tempfile.TemporaryDirectory(prefix="step-hrl-soak-") as folder:
+        for world in ("pantry", "scienceworld"):
+            table.add_row(*soak(world, getattr(options, world), Path(folder) / f"{world}.jsonl"))
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
