@@ -12,8 +12,10 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 
 import psutil
@@ -29,6 +31,7 @@ from step_hrl.types import Episode, Job
 from tests.faults.ordeal import MARK, outlived
 
 KILLED_EVERY = 20
+START_SECONDS = 1.5
 MEGABYTE = 2**20
 GROWTH_TOLERATED = 1.2
 
@@ -51,8 +54,15 @@ def memory(pool: WorkerPool) -> tuple[float, float]:
     return psutil.Process().memory_info().rss / MEGABYTE, max(workers, default=0.0) / MEGABYTE
 
 
+def let_start(pool: WorkerPool) -> None:
+    """Wait until the youngest worker can have opened its world: what dies three times before that counts as broken."""
+    while time.time() - max(psutil.Process(number).create_time() for number in pool.process_ids) < START_SECONDS:
+        time.sleep(0.1)
+
+
 def soak(world: str, count: int, file: Path) -> list[str]:
     """Play; a row of figures. Raises AssertionError for a lost episode, memory that grows, or an orphan."""
+    ensure_running()  # multiprocessing's own helper, which stays as long as this process: not marked
     os.environ[MARK] = str(file)
     draw, jobs = random.Random(0), list(jobs_of(world, count))
     config = WorldConfig(name=world)
@@ -67,6 +77,7 @@ def soak(world: str, count: int, file: Path) -> list[str]:
             nonlocal kills
             writer.write(episode)
             if len(writer.done) % KILLED_EVERY == 0:
+                let_start(pool)
                 sizes.append(memory(pool))
                 os.kill(draw.choice(pool.process_ids), signal.SIGKILL)
                 kills += 1
