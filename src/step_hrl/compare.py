@@ -21,7 +21,7 @@ from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
 from step_hrl.run_folder import RECIPE_FILE
-from step_hrl.run_lock import RunLock
+from step_hrl.run_lock import RunLock, alone
 from step_hrl.storage import write_atomically, write_if_changed
 from step_hrl.types import Episode
 
@@ -40,6 +40,7 @@ class Comparison:
             remedy = "say how many tokens each agent reads in it, or leave out `offline_rl:`"
             raise RecipeError("compare.offline_rl_tokens", "missing, with stage 2 in the recipe", remedy)
         self._recipe = recipe
+        self.lock = RunLock(recipe.folder)
         self._compare: CompareConfig = recipe.compare
         self._console = console
         self._cells = {
@@ -52,12 +53,9 @@ class Comparison:
             for name, contestant in self._compare.agents.items()
         }
 
+    @alone
     def run(self) -> dict[str, dict[str, Compared]]:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
-        with RunLock(self._recipe.folder):
-            return self._run()
-
-    def _run(self) -> dict[str, dict[str, Compared]]:
         write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
             place = f"cell {number} of {len(self._cells)}{self._left()}"

@@ -5,13 +5,12 @@ Each goes on where it was left.
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from rich.console import Console
 
@@ -31,28 +30,12 @@ from step_hrl.playing import Player
 from step_hrl.recipes import to_yaml
 from step_hrl.renaming import renamed
 from step_hrl.run_folder import EPISODES_FILE, SELECTION_FILE, STAGES, SUMMARY_FILE, VALUES_FILE, RunFolder
-from step_hrl.run_lock import RunLock
+from step_hrl.run_lock import RunLock, alone
 from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
 from step_hrl.training import trackers
 from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
 from step_hrl.wall_time import seconds, timed
-
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
-
-
-def _alone(
-    stage: Callable[Concatenate[Pipeline, Given], Made],
-) -> Callable[Concatenate[Pipeline, Given], Made]:
-    """A stage that only one process at a time may be at, in one run's folder."""
-
-    @functools.wraps(stage)
-    def guarded(self: Pipeline, *given: Given.args, **named: Given.kwargs) -> Made:
-        with self.lock:
-            return stage(self, *given, **named)
-
-    return guarded
 
 
 class Pipeline:
@@ -86,7 +69,7 @@ class Pipeline:
         trained = (self.folder.policy(number) for number in rounds)
         return next((folder for folder in trained if folder.is_dir()), self.folder.policy(0))
 
-    @_alone
+    @alone
     def run(self) -> None:
         """All stages, then one table of what was reached. A model behind an interface is only played."""
         if self.recipe.api is not None:
@@ -111,7 +94,7 @@ class Pipeline:
         self._console.print(table(summaries))
         self._console.print(f"Everything is in {self.recipe.folder}", markup=False)
 
-    @_alone
+    @alone
     def forget(self, stage: str) -> None:
         """Move aside what a stage and those after it have made, for all of it to be made again.
 
@@ -123,7 +106,7 @@ class Pipeline:
             if folder.is_dir():
                 self._console.print(f"{folder}: moved to {stamps.move_aside(folder).name}", markup=False)
 
-    @_alone
+    @alone
     def demonstrations(self) -> None:
         """Have the expert show every task that is not in the file yet; print what the data is like."""
         config = self.recipe.demonstrations
@@ -156,7 +139,7 @@ class Pipeline:
             )
         return found
 
-    @_alone
+    @alone
     def behavior_cloning(self) -> Path:
         """Stage 1 on the demonstrations that succeeded; returns the policy's folder."""
         # Training pulls in torch: what needs no model starts at once.
@@ -174,24 +157,25 @@ class Pipeline:
             "reads": self._reads,
             "seed": self.recipe.seed,
         }
-        self._enter(self.folder.policy(0).parent, inputs)
-        if self.folder.policy(0).is_dir():
-            self._console.print(f"behaviour cloning: {self.folder.policy(0)} is already there", markup=False)
-            self._describe(self.folder.policy(0))
-            return self.folder.policy(0)
+        policy = self.folder.policy(0)
+        folder = policy.parent
+        self._enter(folder, inputs)
+        if policy.is_dir():
+            self._console.print(f"behaviour cloning: {policy} is already there", markup=False)
+            self._describe(policy)
+            return policy
         train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
             train = distinct(train)
         train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
-        folder = self.folder.policy(0).parent
         self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
         self._note(folder, 0, solved, [], train, held_out)
         with timed(folder):
             run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
-        self._describe(self.folder.policy(0))
-        return self.folder.policy(0)
+        self._describe(policy)
+        return policy
 
-    @_alone
+    @alone
     def collect(self, number: int = 1) -> list[Episode]:
         """Play the train tasks with the policy of the round before, to learn from; print how the episodes ended."""
         config, policy = self.recipe.collection, self.folder.policy(number - 1)
@@ -224,7 +208,7 @@ class Pipeline:
         check_rewards(file, episodes)
         return episodes
 
-    @_alone
+    @alone
     def offline_rl(self, number: int = 1) -> Path:
         """Stage 2 on demonstrations and collected episodes; returns the folder of the best policy."""
         from step_hrl.training import checkpoints
@@ -279,7 +263,7 @@ class Pipeline:
         self._console.print(f"offline RL: {candidates[best].name} is best on {config.split} ({shown})", markup=False)
         return candidates[best]
 
-    @_alone
+    @alone
     def evaluate(
         self, split: str, policy: Path | None, *, per_task: int | None = None, watcher: Watcher | None = None
     ) -> Summary:
