@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from rich.console import Console
 from step_hrl.compare import Comparison
 from step_hrl.errors import RecipeError
 from step_hrl.recipes import load_recipe
+from step_hrl.storage import read_episodes
 
 RECIPE = """\
 name: small
@@ -70,6 +73,38 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert Comparison(load_recipe(recipe), Console(file=again, width=200)).run()["seen"] == found
     assert {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")} == before
     assert "flat, seed 1: cell 4 of 4\n" in again.getvalue()
+
+
+def test_cells_are_run_side_by_side_and_then_compared(recipe: Path) -> None:
+    cells = ["step_hrl/0", "flat/0"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from step_hrl.cli import main; main()", "compare", str(recipe), "--only", cell],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for cell in cells
+    ]
+    told = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert all(re.search(r"^not finished: .*step_hrl/1, flat/1$", said, re.MULTILINE) for said in told)
+    shown = Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes()
+    assert len(read_episodes(Path("runs/small/seed0/demonstrations/episodes.jsonl"))) == 4
+    last = io.StringIO()
+    Comparison(load_recipe(recipe), Console(file=last, width=200)).run_only(["step_hrl/1", "flat/1"])
+    assert last.getvalue().endswith("all cells are finished: compare without --only\n")
+    assert not Path("runs/small/comparison.json").exists()
+    Comparison(load_recipe(recipe), Console(file=io.StringIO())).run()
+    assert Path("runs/small/comparison.json").is_file()
+    assert Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes() == shown
+
+
+def test_an_unknown_cell_is_refused(recipe: Path) -> None:
+    comparison = Comparison(load_recipe(recipe), Console(file=io.StringIO()))
+    with pytest.raises(RecipeError, match=r"--only: no cell 'flat/2'; did you mean flat/[01]\?"):
+        comparison.run_only(["flat/2"])
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_a_second_run_in_a_folder_is_refused_and_told_who_is_at_work(folder: Pat
         assert second.stderr.count("\n") == 1
     holder.kill()
     holder.wait()
+
+
+def test_who_may_wait_goes_on_once_the_first_has_ended(folder: Path) -> None:
+    holder = hold(folder)
+    threading.Timer(0.5, holder.kill).start()
+    with RunLock(folder, waits=True):
+        assert holder.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -151,12 +151,27 @@ def play(
 
 
 @app.command()
-def compare(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+def compare(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AGENT/SEED",
+            help="Run this cell, such as flat/1 (may be given again), and leave the table to a later call: "
+            "cells may be run side by side.",
+        ),
+    ] = None,
+) -> None:
     """Train and play the agents that a recipe compares, once a seed each. Goes on where it was left."""
     from step_hrl.compare import Comparison
 
+    comparison = Comparison(load_recipe(recipe, overrides or ()), Console())
     with stopping.listening():
-        Comparison(load_recipe(recipe, overrides or ()), Console()).run()
+        if only:
+            comparison.run_only(only)
+        else:
+            comparison.run()
 
 
 @app.command()

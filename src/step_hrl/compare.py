@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from step_hrl.config import CompareConfig, Contestant, Recipe
-from step_hrl.errors import RecipeError
+from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.models.cost import Prices, Shape
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import to_yaml
@@ -64,6 +64,22 @@ class Comparison:
         results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
         self._write(results)
         return results
+
+    def run_only(self, cells: Sequence[str]) -> None:
+        """Run some cells, such as ``flat/1``; others may be run beside them, by processes that share the folder.
+
+        Raises :class:`~step_hrl.errors.RecipeError` for a cell that does not exist.
+        """
+        by_name = {f"{name}/{seed}": pipeline for (name, seed), pipeline in self._cells.items()}
+        for cell in cells:
+            if cell not in by_name:
+                raise RecipeError("--only", f"no cell {cell!r}", did_you_mean(cell, by_name))
+        for cell in cells:
+            self._console.print(cell, markup=False, style="bold")
+            by_name[cell].run()
+        left = [cell for cell, pipeline in by_name.items() if not pipeline.finished]
+        told = f"not finished: {', '.join(left)}" if left else "all cells are finished: compare without --only"
+        self._console.print(told, markup=False)
 
     def _cell(self, name: str, contestant: Contestant, seed: int) -> Recipe:
         """The recipe of one agent with one seed."""

@@ -45,10 +45,12 @@ class Pipeline:
         """Check the recipe's world and tasks at once. Raises :class:`~step_hrl.errors.StepHrlError`.
 
         ``demonstrations`` is the folder to keep demonstrations in, if not the recipe's own: recipes may share them.
+        Then one process at a time makes them, and others wait for it.
         """
         self.recipe = recipe
         self.folder = RunFolder(recipe.folder, demonstrations)
         self.lock = RunLock(recipe.folder)
+        self._showing = self.lock if demonstrations is None else RunLock(demonstrations.parent, waits=True)
         self.world: World = world_for(recipe.world)
         self._console = console
         self._player = Player(recipe, self.world, console, self._transitions)
@@ -109,6 +111,10 @@ class Pipeline:
     @alone
     def demonstrations(self) -> None:
         """Have the expert show every task that is not in the file yet; print what the data is like."""
+        with self._showing:
+            self._demonstrate()
+
+    def _demonstrate(self) -> None:
         config = self.recipe.demonstrations
         inputs = {
             "world": _identity(self.recipe.world),

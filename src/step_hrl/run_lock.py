@@ -29,13 +29,13 @@ HOLDER_FILE = ".running.json"
 class RunLock:
     """Held while a run's folder is written to; a context manager that may be entered again while it is held.
 
-    The system gives it up when the process ends, however that is. Entering raises
-    :class:`~step_hrl.errors.DataError` where another process holds it, and names that process.
+    The system gives it up when the process ends, however that is. Where another process holds it, entering raises
+    :class:`~step_hrl.errors.DataError` and names that process; with ``waits``, it waits for that process to give it up.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, waits: bool = False) -> None:
         self._folder = folder
-        self._lock = FileLock(folder / LOCK_FILE, timeout=0)
+        self._lock = FileLock(folder / LOCK_FILE, timeout=-1 if waits else 0)
         self._entered = 0
         self._held = ExitStack()
 

@@ -100,6 +100,13 @@ def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
         ("find pen", "checked desk 1, sidetable 1", seen("At drawer 2: closed."), "go to drawer 1"),
         ("find pen", "checked desk 1, sidetable 1, drawer 1", seen("At drawer 1: nothing."), "go to drawer 2"),
         ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: cd 2, pen 3."), "take pen 3 from drawer 1; True"),
+        (
+            "find pen",
+            "checked drawer 2, sidetable 1, bed 1, cabinet 1, cabinet 2, desk 1, drawer 1, fridge 1, microwave 1, "
+            "sinkbasin 1",
+            seen("At drawer 2: nothing."),
+            "go to sidetable 1",
+        ),
         ("find pen, not pen 3, from drawer 2 on", NOTHING, seen("At drawer 1: pen 3."), "go to drawer 2"),
         # Something else is in hand: put it down here, or where it may lie.
         ("find pen", NOTHING, seen("At desk 1: pen 1.", held="cd 1"), "move cd 1 to desk 1"),
@@ -128,9 +135,10 @@ def test_the_next_action(subtask: str, progress: str, observation: Observation, 
         ("find pen", "checked desk 1", seen("At drawer 1: nothing."), "checked desk 1, drawer 1"),
         ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1, desk 1, drawer 2"),
         ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
-        ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1, drawer 2"),
-        # Who saw it does not note the place as one that was searched in vain.
-        ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1"),
+        # What is looked at again comes last again.
+        ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
+        # The place is noted even so: who sees a thing where there is none is to go on after the refusal.
+        ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1, drawer 1"),
         ("find pen, not pen 1, from bed 1 on", NOTHING, seen("At drawer 1: pen 1."), "checked drawer 1"),
         ("find pen", "checked desk 1", seen(text="Nothing happens."), "checked desk 1"),
         ("find pen", "checked bed 1", seen(text="You pick up the pen 1 from the desk 1."), "took pen 1 from desk 1"),
@@ -202,7 +210,7 @@ def test_mistakes_never_reach_what_is_wanted() -> None:
     state = low_level.State("find pen", NOTHING, seen("At desk 1: cd 1, pen 1. At drawer 1: closed."))
     made = {mistake(state, random.Random(number)) for number in range(200)}
     assert "take cd 1 from desk 1" in made
-    assert {"go to bed 1", "go to desk 1", "take pen 2 from fridge 1"} <= made
+    assert {"go to bed 1", "go to desk 1", "take pen 2 from desk 1", "take pen 2 from drawer 1"} <= made
     assert "take pen 1 from desk 1" not in made
     carrying = low_level.State("put pen 1 in bed 1", NOTHING, seen("At desk 1: cd 1.", held="pen 1"))
     made = {mistake(carrying, random.Random(number)).split(" ")[0] for number in range(50)}

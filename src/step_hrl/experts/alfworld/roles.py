@@ -60,13 +60,13 @@ def decide(state: low_level.State) -> Decision:
 
 
 def update(state: local_progress.State) -> str:
-    """pi_p: which furniture was looked at in vain; once the subtask's thing has been dealt with, what was done."""
+    """pi_p: which furniture was looked at; once the subtask's thing has been dealt with, what was done."""
     subtask, answer = parse(state.subtask), state.observation.text
     if isinstance(subtask, (Find, Look)):
         took = _TOOK.fullmatch(answer)
         if took is not None and isinstance(subtask, Find) and subtask.wants(took[1]):
             return f"took {took[1]} from {took[2]}"
-        return search.noted(subtask, state.local_progress, read(state.observation))
+        return search.noted(state.local_progress, read(state.observation))
     return f"done {subtask}" if _tells_done(answer, state.subtask) else state.local_progress
 
 
@@ -78,7 +78,7 @@ def mistake(state: low_level.State, generator: random.Random) -> str:
     absent = next(f"{wanted} {number}" for number in range(1, 100) if f"{wanted} {number}" not in in_sight)
     choices = [
         f"go to {generator.choice(seen.room)}",
-        f"take {absent} from {generator.choice([*seen.here, *seen.room])}",
+        f"take {absent} from {generator.choice([*seen.here] or seen.room)}",
     ]
     others = [(thing, place) for thing, place in seen.in_sight if kind_of(thing) != wanted]
     if isinstance(subtask, Find) and others and seen.held is None:
@@ -94,7 +94,7 @@ def achieved(segment: Segment) -> bool | None:
     return any(_tells_done(step.next_observation.text, segment.subtask) for step in segment.steps)
 
 
-demonstrate = RoleExpert("alfworld search 2", next_subtask, decide, update, mistake).demonstrate
+demonstrate = RoleExpert("alfworld search 3", next_subtask, decide, update, mistake).demonstrate
 
 
 def _find(find: Find, state: low_level.State, seen: Surroundings) -> Decision:

@@ -1,4 +1,4 @@
-"""Where to look next for a thing, and the note of where it was looked for in vain. Pure."""
+"""Where to look next for a thing, and the note of where it was looked for. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ _CHECKED = "checked "
 
 
 def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
-    """The action that looks at the first place in the order of search that was not looked at yet."""
+    """The action that looks at the first place in the order of search that was not looked at yet.
+
+    Where all were, it is the one that was looked at longest ago.
+    """
     order = _order(wanted, seen.room)
     unseen = [place for place in order if place not in seen.open_here]
     done = checked(progress)
     new = [place for place in unseen if place not in done]
-    place = (new or unseen or order)[0]
+    again = [place for place in done if place in unseen]
+    place = (new or again or order)[0]
     return f"{'open' if place in seen.here else 'go to'} {place}"
 
 
-def noted(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
-    """The progress with what is in sight now, but for places where the thing itself is in sight."""
-    done = checked(progress)
-    done += [
-        place for place in seen.open_here if place not in done and not any(map(wanted.wants, seen.here[place] or ()))
-    ]
+def noted(progress: str, seen: Surroundings) -> str:
+    """The progress with the places in sight now as its last ones, whatever lies there.
+
+    Who misjudges what lies there reaches for it, is refused, and finds here where to go on.
+    """
+    before = [place for place in checked(progress) if place not in seen.open_here]
+    done = [*before, *seen.open_here]
     return _CHECKED + ", ".join(done) if done else NOTHING
 
 
