@@ -50,7 +50,7 @@ benchmarks: $(VENV)/.dev $(VENV)/.alfworld
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
 
 faults: $(VENV)/.dev
-	@$(BIN)/python -m tests.faults.ordeal --faults $(FAULTS)
+	@$(BIN)/python -m tests.faults --faults $(FAULTS)
 
 fuzz: $(VENV)/.dev
 	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -q tests/fuzz --timeout=0 --hypothesis-show-statistics

@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 
 # Shared cores make single examples slow now and then, which says nothing about the code.
 settings.register_profile("shared-cores", deadline=None, max_examples=60)
-settings.register_profile("fuzz", deadline=None, max_examples=5000, suppress_health_check=list(HealthCheck))
+settings.register_profile("fuzz", deadline=None, max_examples=2000, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "shared-cores"))
 torch.set_num_threads(1)
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")

@@ -58,6 +58,16 @@ def listening() -> Generator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def unheard() -> Generator[None]:
+    """Processes started meanwhile never hear of Ctrl-C, which a terminal sends to all; this one does, afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _hear(number: int, frame: FrameType | None) -> None:
     if _asked is not None:
         raise Stopped(number)

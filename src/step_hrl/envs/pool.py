@@ -8,22 +8,25 @@ every episode that lived in it is told so by a :class:`~step_hrl.errors.WorkerLo
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from step_hrl.envs.base import ActionLimit, World
+from step_hrl import stopping
+from step_hrl.envs.base import ActionLimit, Host, World
 from step_hrl.errors import StepHrlError, WorkerLost, WorldError
 from step_hrl.types import Task
 
 Method = Literal["reset", "step", "call"]
 
-START_SECONDS = 120.0
+START_SECONDS = 60.0
 """How long a worker may take to open its world before it counts as hung."""
 _MOST_STARTS_IN_A_ROW = 3
 
@@ -157,15 +160,15 @@ class WorkerPool:
         for worker in self._workers:
             worker.process.join(max(0.1, deadline - time.monotonic()))
             if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+                _kill(worker.process)
 
     def _start(self, generation: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_work, args=(theirs, self._world, self._simulators, self._action_limit), daemon=True
         )
-        process.start()
+        with stopping.unheard():  # the pipes' end says when to leave
+            process.start()
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))
 
@@ -190,6 +193,8 @@ class WorkerPool:
                 index, result = worker.connection.recv()
                 worker.since = time.monotonic()
                 if index is None:
+                    if isinstance(result, WorkerLost):
+                        return replies + self._replace(number, result.got)
                     self._opened(worker, result)
                     continue
                 worker.pending.remove(index)
@@ -212,8 +217,7 @@ class WorkerPool:
     def _replace(self, number: int, reason: str) -> list[Reply]:
         """End a worker, start another in its place, and report every command that was under way."""
         worker = self._workers[number]
-        worker.process.kill()
-        worker.process.join()
+        _kill(worker.process)
         worker.connection.close()
         self.restarts += 1
         self._failed_starts += 0 if worker.ready else 1
@@ -230,16 +234,24 @@ def _lost(reason: str) -> WorkerLost:
     return WorkerLost("worker", reason, "the episode is retried once")
 
 
+def _kill(process: BaseProcess) -> None:
+    """End a worker and what it started, which may hang as it does."""
+    assert process.pid, "it was started"
+    with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet, or is gone
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+
+
 def _work(connection: Connection, world: World, simulators: int, action_limit: int) -> None:
     """A worker's whole life: open the world, answer commands in order, leave when the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the main process, which then closes the pipes
+    os.setpgid(0, 0)  # to be ended together with what it starts
     try:
-        host = world.open()
+        host, environments = _open(world, simulators, action_limit)
     except StepHrlError as error:
         connection.send((None, error))
         return
     try:
-        environments: Sequence[ActionLimit] = [ActionLimit(host.env(), action_limit) for _ in range(simulators)]
         connection.send((None, None))
         while True:
             command: tuple[int, Method, tuple[Any, ...]] = connection.recv()
@@ -249,6 +261,19 @@ def _work(connection: Connection, world: World, simulators: int, action_limit: i
         pass
     finally:
         host.close()
+
+
+def _open(world: World, simulators: int, action_limit: int) -> tuple[Host, Sequence[ActionLimit]]:
+    """Raises what the world says is wrong with it; WorkerLost where it broke, which another start may mend."""
+    host = world.open()
+    try:
+        return host, [ActionLimit(host.env(), action_limit) for _ in range(simulators)]
+    except StepHrlError:
+        host.close()
+        raise
+    except Exception as error:
+        host.close()
+        raise _broke(error) from error
 
 
 def _answer(environment: ActionLimit, method: Method, arguments: tuple[Any, ...]) -> object:
@@ -263,4 +288,8 @@ def _answer(environment: ActionLimit, method: Method, arguments: tuple[Any, ...]
     except StepHrlError as error:
         return error
     except Exception as error:  # a world's own failure must reach the episode's record, not end the run
-        return WorkerLost("worker", f"{type(error).__name__}: {error}", "the episode is retried once")
+        return _broke(error)
+
+
+def _broke(error: Exception) -> WorkerLost:
+    return WorkerLost("worker", f"{type(error).__name__}: {error}", "the episode is retried once")

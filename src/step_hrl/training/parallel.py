@@ -51,7 +51,8 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
             for rank in range(processes):
                 command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
                 environment = _environment(rank, processes)
-                children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
+                with stopping.unheard():  # this process tells them when to stop
+                    children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
             _wait(children, job)
         finally:
             _end(children)

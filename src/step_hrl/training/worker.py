@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +15,6 @@ from step_hrl.training.parallel import error_file, meet
 
 def main(job: Path, rank: int) -> int:
     """Do the pickled call; leave an error that the parent can pass on where it finds it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent too, which tells what to do
     threading.Thread(target=_hear_parent, daemon=True).start()
     function, arguments = pickle.loads(job.read_bytes())
     meet(job, rank)
