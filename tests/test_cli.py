@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -163,6 +165,22 @@ def test_missing_java_is_named(
     remedy = "pip install 'step-hrl[scienceworld]', which brings one"
     assert said == f"step-hrl: scienceworld: no Java runtime found; {remedy}"
     assert not (recipe.parent / "runs/small/demonstrations/episodes.jsonl").exists()
+
+
+def test_a_full_disk_under_what_is_printed_is_named(tmp_path: Path) -> None:
+    """What a command prints may go to a file, too."""
+    with (tmp_path / "out").open("wb") as out:
+        command = [sys.executable, "-c", "from step_hrl.cli import main; main()", "--help"]
+        found = subprocess.run(
+            command,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
+        )
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert "standard output: File too large; free some space and run the same command to go on" in found.stderr
 
 
 def test_help_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

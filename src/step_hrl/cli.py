@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -220,10 +222,16 @@ def main() -> None:
         _fail(_STOPPED, 128 + stopped.signal)
     except KeyboardInterrupt:
         _fail(_STOPPED, 130)
+    except OSError as error:
+        # Files of a run say so themselves: this is what is printed, where it goes to a file.
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        _fail(f"standard output: {error.strerror}; free some space and run the same command to go on", 2)
 
 
 def _fail(line: str, code: int) -> None:
-    Console(stderr=True).print(f"step-hrl: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # its file may be full too
+        Console(stderr=True).print(f"step-hrl: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 
 

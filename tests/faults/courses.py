@@ -8,7 +8,7 @@ from tests.faults import kinds
 from tests.faults.endpoint import Conduct
 from tests.faults.ordeal import KEY, Course
 
-WORLD = "multiprocessing"
+WORLD = "multiprocessing-fork"
 """In the command of a process that runs worlds."""
 SIMULATOR = "scienceworld.jar"
 """In the command of a JVM that simulates."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
@@ -85,6 +86,7 @@ class WorkerPool:
         self._failed_starts = 0
         self._lost: list[Reply] = []
         self.restarts = 0
+        resource_tracker.ensure_running()  # lets signals through once it has begun: before any worker begins
         self._workers = [self._start(generation=0) for _ in range(workers)]
 
     def __enter__(self) -> WorkerPool:
