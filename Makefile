@@ -2,6 +2,7 @@
 # (a few minutes), later ones start at once.
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
 # What ALFWorld needs to play its text games. As a whole (pip install '.[alfworld]') it brings a language parser besides
@@ -12,7 +13,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --co
 
 FAULTS ?= 100
 
-.PHONY: help quickstart test lint format benchmarks faults fuzz soak clean
+.PHONY: help quickstart test lint format benchmarks faults fuzz soak lowest audit clean
 
 help:
 	@echo "make quickstart   train a small agent on ScienceWorld and show how it scores (RECIPE=... for another recipe)"
@@ -23,6 +24,8 @@ help:
 	@echo "make faults       hurt a hundred times what runs, and see whether anything is lost (FAULTS=... for another number)"
 	@echo "make fuzz         try many thousand inputs that nobody would give"
 	@echo "make soak         play thousands of episodes while workers are killed"
+	@echo "make lowest       run the tests with the oldest versions that the package allows, in .venv-lowest (PYTHON=python3.10)"
+	@echo "make audit        look up what is known to be unsafe in the versions used (needs a network)"
 	@echo "make clean        remove .venv and caches (runs are kept)"
 
 quickstart: $(VENV)/.run $(if $(findstring alfworld,$(RECIPE)),$(VENV)/.alfworld)
@@ -58,8 +61,15 @@ fuzz: $(VENV)/.dev
 soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults.soak
 
+lowest: $(LOWEST)/.dev
+	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider --ignore=tests/faults --ignore=tests/fuzz $(TESTS)
+
+audit: $(VENV)/.dev
+	@$(INSTALL) pip-audit
+	@$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -84,4 +94,14 @@ $(VENV)/.alfworld: $(VENV)/.run
 $(VENV)/.dev: $(VENV)/.run
 	@echo "==> installing what tests and checks need into $(VENV)"
 	@$(INSTALL) --editable '.[scienceworld,dev]'
+	@touch $@
+
+$(LOWEST)/.dev: pyproject.toml
+	@echo "==> installing the oldest versions into $(LOWEST)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	@$(LOWEST)/bin/uv pip compile --quiet --resolution lowest-direct --extra scienceworld --extra dev pyproject.toml \
+		--output-file $(LOWEST)/oldest.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $(LOWEST)/oldest.txt
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
 	@touch $@

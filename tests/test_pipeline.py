@@ -42,7 +42,7 @@ def said_by_running(*overrides: str) -> str:
 
 def snapshot(folder: Path) -> dict[str, int]:
     """Every file but locks, by its time of change."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 

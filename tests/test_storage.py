@@ -362,3 +362,14 @@ def test_write_atomically_keeps_the_old_content_when_it_fails(tmp_path: Path, mo
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_file_of_version_1_is_read_as_ever() -> None:
+    """Written when observations had nothing unabridged beside them; whoever raises the version keeps this reader."""
+    (episode,) = read_episodes(Path(__file__).parent / "golden/episodes-v1.jsonl")
+    assert episode.id == "scienceworld/train/lifespan-shortest-lived:17/seed0.0"
+    assert (episode.score, episode.success, episode.schema_version) == (1.0, True, 1)
+    (segment,) = episode.segments
+    (step,) = segment.steps
+    assert (segment.subtask, step.action, step.subtask_done) == ("focus on the baby ant", "focus on baby ant", True)
+    assert step.next_observation.full_text == step.next_observation.text == "You focus on the baby ant."
