@@ -88,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
         if conduct is Conduct.SLOW:
             time.sleep(SLOW_SECONDS)
         if conduct is Conduct.FAILS:
-            self._answer(500, '{"error": {"message": "out of order"}}')
+            # As careless servers do, it repeats the key.
+            self._answer(500, json.dumps({"error": {"message": f"{self.headers['Authorization']} is out of order"}}))
         elif conduct is Conduct.LIES:
             self._answer(200, LIES[number % len(LIES)])
         else:

@@ -31,6 +31,8 @@ from tests.faults.endpoint import Endpoint
 COMMAND = [sys.executable, "-c", "import sys; from step_hrl.cli import main; sys.argv[0] = 'step-hrl'; main()"]
 KEY = "STEP_HRL_ORDEAL_KEY"
 """Holds the key for the server of a course that has one."""
+SECRET = "sk-ordeal-5e3c"
+"""That key; it must stand in no file."""
 MARK = "STEP_HRL_ORDEAL"
 """An environment variable that all a run starts inherits."""
 PATIENCE_SECONDS = 240.0
@@ -96,7 +98,7 @@ class Ordeal:
             self.process = subprocess.Popen(
                 [*COMMAND, "run", "small.yaml"],
                 cwd=self.folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1", KEY: "any", MARK: str(self.folder), **self.environment},
+                env={**os.environ, "OMP_NUM_THREADS": "1", KEY: SECRET, MARK: str(self.folder), **self.environment},
                 stdout=stdout,
                 stderr=stderr,
                 preexec_fn=self._limit,
@@ -141,6 +143,9 @@ class Ordeal:
         self.start()
         if (code := self.wait()) != 0:
             raise FellShortError(f"{self.faults}: rerun ended with {code}: {self.said[-2000:]}")
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        if told := [str(file) for file in files if SECRET.encode() in file.read_bytes()]:
+            raise FellShortError(f"{self.faults}: the key stands in {told}")
 
     def expect(self, codes: Sequence[int]) -> None:
         """Wait for the run's end. A code other than 0 comes with one line that says what to do."""
