@@ -100,8 +100,8 @@ $(LOWEST)/.dev: pyproject.toml
 	@echo "==> installing the oldest versions into $(LOWEST)"
 	@$(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet uv
-	@$(LOWEST)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --extra scienceworld --extra dev pyproject.toml \
-		--output-file $(LOWEST)/oldest.txt
+	@$(LOWEST)/bin/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--extra scienceworld --extra dev pyproject.toml --output-file $(LOWEST)/oldest.txt
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $(LOWEST)/oldest.txt
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --editable .
 	@touch $@
