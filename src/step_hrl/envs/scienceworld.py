@@ -82,7 +82,14 @@ def find_java() -> str:
 def java_version(java: str) -> str:
     """First line of ``java -version``. Raises :class:`~step_hrl.errors.WorldError` where it does not run."""
     try:
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            [java, "-version"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            start_new_session=True,  # a terminal's Ctrl-C is not for it: it would seem broken
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise WorldError(java, f"does not run ({error})", f"mend Java or {INSTALL}") from error
     return (done.stderr or done.stdout).splitlines()[0].strip()
