@@ -166,9 +166,7 @@ class Pipeline:
         policy = self.folder.policy(0)
         folder = policy.parent
         self._enter(folder, inputs)
-        if policy.is_dir():
-            self._console.print(f"behaviour cloning: {policy} is already there", markup=False)
-            self._describe(policy)
+        if self._is_there(policy, "behaviour cloning"):
             return policy
         train, held_out = self._split(solved, config.held_out_fraction)
         if config.distinct:
@@ -240,9 +238,7 @@ class Pipeline:
         }
         folder = policy.parent
         self._enter(folder, inputs)
-        if policy.is_dir():
-            self._console.print(f"offline RL: {policy} is already there", markup=False)
-            self._describe(policy)
+        if self._is_there(policy, "offline RL"):
             return policy
         judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
         train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
@@ -353,6 +349,14 @@ class Pipeline:
         """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
         stamps.enter_stage(folder, inputs, self._console)
         write_if_changed(self.folder.recipe, to_yaml(self.recipe))
+
+    def _is_there(self, policy: Path, stage: str) -> bool:
+        """Whether a stage has left its policy already, which is then said; the card is brought up to date."""
+        if policy.is_dir():
+            self._console.print(f"{stage}: {policy} is already there", markup=False)
+            self._describe(policy)
+            return True
+        return False
 
     def _note(
         self,
