@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from step_hrl.types import Ask, Role
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 MixedPrecision = Literal["auto", "no", "bf16"]
 """Whether float32 weights are multiplied in bfloat16: ``auto`` does where the hardware has instructions for it."""
@@ -296,9 +298,10 @@ class GenerationConfig(Section):
     """Most asks answered in one forward pass."""
     mixed_precision: MixedPrecision = "auto"
 
-    def temperature_of(self, *, again: bool) -> float:
-        """The temperature at which to reply to a prompt, that has come before or not."""
-        return max(self.temperature, self.temperature_again) if again else self.temperature
+    def temperature_of(self, ask: Ask) -> float:
+        """The temperature at which to answer."""
+        comes_again = ask.again and ask.role is Role.LOW
+        return max(self.temperature, self.temperature_again) if comes_again else self.temperature
 
 
 class ApiConfig(Section):

@@ -39,15 +39,14 @@ class _Running:
     ask: Ask | None = None
     asked_at: float = 0.0
     asked: int = 0
-    prompts: set[str] = field(default_factory=set[str])
+    prompts: set[tuple[Role, str]] = field(default_factory=set[tuple[Role, str]])
     info: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def comes_again(self, ask: Ask) -> bool:
-        """Note an ask; whether it is for an action that the same prompt was answered by before."""
-        if ask.role is not Role.LOW:
-            return False
-        known = ask.prompt in self.prompts
-        self.prompts.add(ask.prompt)
+        """Note an ask; whether the same role has read the same prompt before."""
+        read = (ask.role, ask.prompt)
+        known = read in self.prompts
+        self.prompts.add(read)
         return known
 
 

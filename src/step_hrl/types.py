@@ -60,7 +60,7 @@ class Ask:
     """What an agent wants said next: the role that must speak, and the whole prompt it reads.
 
     ``seed`` is what a sampled reply is drawn from, so that it does not depend on what else is said at the same time.
-    ``again`` is whether an action is asked for that this very prompt has led to before in the same episode.
+    ``again`` is whether the role has read this very prompt before in the same episode.
     """
 
     role: Role

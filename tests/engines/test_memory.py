@@ -44,13 +44,15 @@ def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
     assert [asker.answers[number].text for number in range(8)] == ["A", "B", "A", "B", "C", "B", "A", "D"]
 
 
-def test_remembered_answers_count_their_tokens_and_their_prompts_as_cached() -> None:
-    asker = Asker([low("a"), low("a")], [low("a")])
-    exchange = remembering(asker.exchange, lambda ask: ask.again)
+def test_a_prompt_counts_as_cached_only_for_the_episode_that_has_read_it() -> None:
+    again = Ask(Role.LOW, "a", again=True)
+    asker = Asker([low("a"), low("a")], [low("a"), again])
+    exchange = remembering(asker.exchange, lambda _: False)
     exchange([])
     exchange([(0, said("A"))])
-    assert asker.answers[0].usage == Usage(7, 0, 2)
-    assert asker.answers[1].usage == asker.answers[2].usage == Usage(7, 7, 2)
+    # Whoever asks first, and however often an episode is begun: what each costs is the same.
+    assert [asker.answers[number].usage for number in range(3)] == [Usage(7, 0, 2)] * 3
+    assert asker.answers[3].usage == Usage(7, 7, 2)
 
 
 def test_roles_do_not_share_answers() -> None:

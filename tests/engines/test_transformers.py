@@ -85,8 +85,10 @@ def test_where_an_episode_comes_again_actions_are_drawn_and_the_rest_stays_greed
     engine = TransformersEngine(backbone, config)
     first = [answer.text for answer in engine.generate(ASKS)]
     assert first == [answer.text for answer in TransformersEngine(backbone, greedy).generate(ASKS)]
-    again = [replace(ASKS[0], again=True, seed=seed) for seed in range(20)]
-    mixed = [answer.text for answer in engine.generate([*again, *ASKS, *again])]
+    action = next(ask for ask in ASKS if ask.role is Role.LOW)
+    again = [replace(action, again=True, seed=seed) for seed in range(20)]
+    rest = [replace(ask, again=ask.role is not Role.LOW) for ask in ASKS]
+    mixed = [answer.text for answer in engine.generate([*again, *rest, *again])]
     assert len(set(mixed[:20])) > 10
     assert mixed[20:-20] == first
     assert mixed[-20:] == mixed[:20], "a draw follows from its seed, whatever else is said"
@@ -94,7 +96,16 @@ def test_where_an_episode_comes_again_actions_are_drawn_and_the_rest_stays_greed
 
 def test_nothing_is_drawn_at_a_lower_temperature_for_coming_again() -> None:
     config = GenerationConfig(temperature=1.0, temperature_again=0.5)
-    assert (config.temperature_of(again=False), config.temperature_of(again=True)) == (1.0, 1.0)
+    assert [config.temperature_of(Ask(Role.LOW, "", again=again)) for again in (False, True)] == [1.0, 1.0]
+
+
+def test_only_actions_are_drawn_for_coming_again() -> None:
+    config = GenerationConfig(temperature_again=0.5)
+    assert {role: config.temperature_of(Ask(role, "", again=True)) for role in Role} == {
+        Role.HIGH: 0.0,
+        Role.LOW: 0.5,
+        Role.PROGRESS: 0.0,
+    }
 
 
 def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbone) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.table import Table
@@ -34,12 +35,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--each", type=int, default=5, help="faults a run")
+    parser.add_argument("--folder", type=Path, help="where runs are kept to be looked at; else they are deleted")
     options = parser.parse_args()
     console = Console()
     met, survived = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     problems: list[str] = []
     alone: dict[str, tuple[Survey, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="step-hrl-faults-") as scratch:
+    with nullcontext(options.folder) if options.folder else TemporaryDirectory(prefix="step-hrl-faults-") as scratch:
         for name, seed, kinds in plans(options.faults, options.each):
             folder, course = Path(scratch) / f"{list(COURSES).index(name)}", COURSES[name]
             if name not in alone:

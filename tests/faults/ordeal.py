@@ -181,34 +181,42 @@ def _marked(mark: str) -> list[psutil.Process]:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What a run has made: digests of episodes by file and id, and of policies' weights."""
+class Lived:
+    """What an episode was: how often it was tried is another matter."""
 
-    episodes: dict[str, dict[str, str]]
+    digest: str
+    error: str | None
+
+    @classmethod
+    def by(cls, episode: Episode) -> Lived:
+        """Of an episode."""
+        told = json.dumps([episode.score, [to_json(segment) for segment in episode.segments]])
+        return cls(hashlib.sha256(told.encode()).hexdigest(), episode.error)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a run has made: episodes by file and id, and digests of policies' weights."""
+
+    episodes: dict[str, dict[str, Lived]]
     weights: dict[str, str]
 
     @classmethod
     def of(cls, ordeal: Ordeal) -> Survey:
         """Look through a run's folder. Raises FellShortError for an episode that is counted twice."""
-        episodes: dict[str, dict[str, str]] = {}
+        episodes: dict[str, dict[str, Lived]] = {}
         for file in sorted(ordeal.run.glob("**/episodes.jsonl")):
             found = read_episodes(file)
             name = str(file.relative_to(ordeal.run))
             twice = [key for key, count in Counter(episode.id for episode in found).items() if count > 1]
             if twice:
                 raise FellShortError(f"{ordeal.faults}: {name} holds {twice} twice")
-            episodes[name] = {episode.id: _digest(episode) for episode in found}
+            episodes[name] = {episode.id: Lived.by(episode) for episode in found}
         weights = {
             str(file.relative_to(ordeal.run)): stamps.digest_file(file)
             for file in sorted(ordeal.run.glob("**/policy/*.safetensors"))
         }
         return cls(episodes, weights)
-
-
-def _digest(episode: Episode) -> str:
-    """Of what was lived; how often it was tried is another matter."""
-    lived = json.dumps([to_json(segment) for segment in episode.segments])
-    return hashlib.sha256(f"{episode.score} {episode.error} {lived}".encode()).hexdigest()[:16]
 
 
 def endure(folder: Path, course: Course, seed: int, kinds: Sequence[str], whole: Survey, span: float) -> None:
@@ -228,18 +236,18 @@ def endure(folder: Path, course: Course, seed: int, kinds: Sequence[str], whole:
     if any(lost.values()):
         raise FellShortError(f"{ordeal.faults}: lost {lost}")
     if survey != whole:
-        raise FellShortError(f"{ordeal.faults}: other than left alone: {_differences(survey, whole)}")
+        raise FellShortError(f"{ordeal.faults}: other than left alone: {list(_differences(survey, whole))}")
 
 
-def _differences(survey: Survey, whole: Survey) -> list[str]:
-    different = list(_keys_of_others(survey.weights, whole.weights))
+def _differences(survey: Survey, whole: Survey) -> Iterator[str]:
+    yield from _keys_of_others(survey.weights, whole.weights)
     for name in {**survey.episodes, **whole.episodes}:
-        pair = survey.episodes.get(name, {}), whole.episodes.get(name, {})
-        different += [f"{name}: {key}" for key in _keys_of_others(*pair)]
-    return different
+        found = survey.episodes.get(name, {})
+        for key in _keys_of_others(found, whole.episodes.get(name, {})):
+            yield f"{name}: {key} ({(found[key].error if key in found else None) or 'went another way'})"
 
 
-def _keys_of_others(found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+def _keys_of_others(found: Mapping[str, object], wanted: Mapping[str, object]) -> Iterator[str]:
     return (key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
 
 

@@ -19,7 +19,8 @@ def remembering(exchange: Exchange, is_drawn: Callable[[Ask], bool]) -> Exchange
     """An exchange that brings each prompt of a role once, and answers it itself when it is asked again.
 
     Only for engines whose answer follows from role and prompt, but for what ``is_drawn``. A remembered answer counts
-    its tokens like any other; its prompt counts as cached.
+    its tokens like any other. Its prompt counts as cached where the episode itself has come to it before, and in full
+    where another has: what an episode costs must not depend on which of the two was faster.
     """
     return _Remembering(exchange, is_drawn).exchange
 
@@ -48,7 +49,7 @@ class _Remembering:
             for number, ask in enumerate(asks, self._asked):
                 key = (ask.role, ask.prompt, ask.seed if self._is_drawn(ask) else None)
                 if key in self._known:
-                    known.append((number, self._known[key]))
+                    known.append((number, _recalled(self._known[key], ask)))
                 elif key in self._waiting:
                     self._waiting[key].append(number)
                 else:
@@ -62,9 +63,12 @@ class _Remembering:
             answered = known
 
     def _learnt(self, key: _Key, utterance: Utterance) -> list[tuple[int, Utterance]]:
-        again = replace(utterance, usage=replace(utterance.usage, cached_tokens=utterance.usage.prompt_tokens))
-        self._known[key] = again
+        self._known[key] = utterance
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
-        first, *others = self._waiting.pop(key)
-        return [(first, utterance), *((number, again) for number in others)]
+        return [(number, utterance) for number in self._waiting.pop(key)]
+
+
+def _recalled(utterance: Utterance, ask: Ask) -> Utterance:
+    usage = utterance.usage
+    return replace(utterance, usage=replace(usage, cached_tokens=usage.prompt_tokens)) if ask.again else utterance

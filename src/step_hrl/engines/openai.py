@@ -85,7 +85,7 @@ class OpenAIEngine:
                 model=self._api.model,
                 messages=[{"role": "user", "content": ask.prompt}],
                 max_tokens=getattr(self._config.max_new_tokens, ask.role.value),
-                temperature=self._config.temperature_of(again=ask.again),
+                temperature=self._config.temperature_of(ask),
                 top_p=self._config.top_p,
             )
         except self._library.OpenAIError as error:

@@ -191,7 +191,7 @@ class TransformersEngine:
             for ask, prompt in zip(asks, prompts, strict=True)
         ]
         return [
-            _Row(number, prompt, limit, self._config.temperature_of(again=ask.again), self._draws(ask, limit))
+            _Row(number, prompt, limit, self._config.temperature_of(ask), self._draws(ask, limit))
             for number, (ask, prompt, limit) in enumerate(zip(asks, prompts, limits, strict=True), first)
         ]
 
@@ -203,7 +203,7 @@ class TransformersEngine:
         return [draw.random() for _ in range(limit)]
 
     def _is_drawn(self, ask: Ask) -> bool:
-        return self._config.temperature_of(again=ask.again) > 0
+        return self._config.temperature_of(ask) > 0
 
     def _most_tokens(self, ask: Ask) -> int:
         return getattr(self._config.max_new_tokens, ask.role.value)
