@@ -35,7 +35,8 @@ class Role(str, Enum):
 class Usage:
     """Tokens of one or more decisions, as the tokenizer counted them.
 
-    ``prompt_tokens`` includes the ``cached_tokens`` that needed no new computation.
+    ``prompt_tokens`` includes the ``cached_tokens``: those of prompts that the same episode has read before and that
+    were answered from memory, or those that a server says it kept.
     """
 
     prompt_tokens: int = 0
