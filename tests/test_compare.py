@@ -141,7 +141,23 @@ collection: {per_task: 2}
     text = RECIPE.replace("  tokens: 4000\n", "  tokens: 4000\n  offline_rl_tokens: 3000\n").replace("[0, 1]", "[0]")
     text = text.replace("    flat: {agent: {kind: flat}}\n", ABLATIONS)
     recipe.write_text(stage_2 + text)
-    found = Comparison(load_recipe(recipe), Console(file=io.StringIO())).run()["seen"]
+    console = io.StringIO()
+    found = Comparison(load_recipe(recipe), Console(file=console, width=200)).run()["seen"]
     assert list(found) == ["step_hrl", "no_stage_2", "no_expert_data"]
     trained = sorted(path.parts[3] for path in Path("runs/small/seed0").glob("*/offline_rl"))
     assert trained == ["no_expert_data", "step_hrl"]
+    # All three begin with the same stage 1, which is trained and played once.
+    assert len(re.findall("^behaviour cloning: .* decisions of", console.getvalue(), re.MULTILINE)) == 1
+    for file in ("behavior_cloning/policy/model.safetensors", "evaluation/behavior_cloning-seen/episodes.jsonl"):
+        assert len({path.read_bytes() for path in Path("runs/small/seed0").glob(f"*/{file}")}) == 1
+    assert found["no_stage_2"].wall_time.training > 0
+
+
+def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:
+    text = RECIPE.replace("    flat: {agent: {kind: flat}}\n", "    twin: {}\n").replace("[0, 1]", "[0]")
+    recipe.write_text(text)
+    Comparison(load_recipe(recipe), Console(file=io.StringIO())).run_only(["step_hrl/0"])
+    console = io.StringIO()
+    Comparison(load_recipe(recipe, ["compare.tokens=5000"]), Console(file=console, width=400)).run_only(["twin/0"])
+    assert "made from other inputs (behavior_cloning.tokens)" in console.getvalue()
+    assert len(re.findall("^behaviour cloning: .* decisions of", console.getvalue(), re.MULTILINE)) == 1

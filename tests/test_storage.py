@@ -26,6 +26,7 @@ from step_hrl.storage import (
     read_episodes,
     to_json,
     write_atomically,
+    written_whole,
 )
 from step_hrl.types import (
     Act,
@@ -373,3 +374,18 @@ def test_a_file_of_version_1_is_read_as_ever() -> None:
     (step,) = segment.steps
     assert (segment.subtask, step.action, step.subtask_done) == ("focus on the baby ant", "focus on baby ant", True)
     assert step.next_observation.full_text == step.next_observation.text == "You focus on the baby ant."
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-1"
+    with written_whole(folder) as scratch:
+        (scratch / "old").write_text("old")
+
+    def write_half() -> None:
+        with written_whole(folder) as scratch:
+            (scratch / "new").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoint-1", "old"]

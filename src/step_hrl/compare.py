@@ -6,6 +6,7 @@ A cell is one agent with one seed, a recipe's run in a folder of its own. Cells 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from step_hrl.recipes import to_yaml
 from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
-from step_hrl.run_folder import RECIPE_FILE
+from step_hrl.run_folder import RECIPE_FILE, SUMMARY_FILE, RunFolder
 from step_hrl.run_lock import RunLock, alone
-from step_hrl.storage import write_atomically, write_if_changed
+from step_hrl.storage import write_atomically, write_if_changed, written_whole
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1
@@ -57,10 +58,10 @@ class Comparison:
     def run(self) -> dict[str, dict[str, Compared]]:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
         write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
-        for number, ((name, seed), pipeline) in enumerate(self._cells.items(), start=1):
+        for number, (name, seed) in enumerate(self._cells, start=1):
             place = f"cell {number} of {len(self._cells)}{self._left()}"
             self._console.print(f"{name}, seed {seed}: {place}", markup=False, style="bold")
-            pipeline.run()
+            self._run(name, seed)
         results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
         self._write(results)
         return results
@@ -70,16 +71,38 @@ class Comparison:
 
         Raises :class:`~step_hrl.errors.RecipeError` for a cell that does not exist.
         """
-        by_name = {f"{name}/{seed}": pipeline for (name, seed), pipeline in self._cells.items()}
+        by_name = {f"{name}/{seed}": (name, seed) for name, seed in self._cells}
         for cell in cells:
             if cell not in by_name:
                 raise RecipeError("--only", f"no cell {cell!r}", did_you_mean(cell, by_name))
         for cell in cells:
             self._console.print(cell, markup=False, style="bold")
-            by_name[cell].run()
-        left = [cell for cell, pipeline in by_name.items() if not pipeline.finished]
+            self._run(*by_name[cell])
+        left = [cell for cell, place in by_name.items() if not self._cells[place].finished]
         told = f"not finished: {', '.join(left)}" if left else "all cells are finished: compare without --only"
         self._console.print(told, markup=False)
+
+    def _run(self, name: str, seed: int) -> None:
+        """Run a cell. Who differs only in stage 2 from another begins with that one's stage 1, if it is there."""
+        cell = self._cells[name, seed]
+        agents = self._compare.agents
+        with cell.lock:
+            for other, contestant in agents.items():
+                if other != name and contestant.agent == agents[name].agent:
+                    self._share_stage_1(self._cells[other, seed].folder, cell.folder)
+            cell.run()
+
+    def _share_stage_1(self, done: RunFolder, begun: RunFolder) -> None:
+        """Copy a policy of stage 1 and what it has played to a cell that has none."""
+        policy = done.policy(0)
+        if not policy.is_dir() or begun.policy(0).parent.exists():
+            return
+        _copy(policy.parent, begun.policy(0).parent)
+        for split in self._recipe.evaluation.splits:
+            played = done.evaluation(done.label(policy), split)
+            if (played / SUMMARY_FILE).is_file():
+                _copy(played, begun.evaluations / played.name)
+        self._console.print(f"behaviour cloning: {policy} is taken over", markup=False)
 
     def _cell(self, name: str, contestant: Contestant, seed: int) -> Recipe:
         """The recipe of one agent with one seed."""
@@ -164,3 +187,9 @@ class Comparison:
             return []
         folder = self._recipe.folder
         return [path for split, agents in results.items() for path in plots.draw(agents, self._lengths, folder, split)]
+
+
+def _copy(stage: Path, target: Path) -> None:
+    """A stage's files and its policy, without what training could go on from."""
+    with written_whole(target) as scratch:
+        shutil.copytree(stage, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint-*"))

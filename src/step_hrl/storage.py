@@ -11,10 +11,11 @@ import errno
 import json
 import os
 import re
+import shutil
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ __all__ = [
     "to_json",
     "write_atomically",
     "write_if_changed",
+    "written_whole",
 ]
 
 _VERSION = re.compile(rb'\{"schema_version":(\d+),')
@@ -224,6 +226,21 @@ def write_if_changed(path: Path, content: str) -> None:
     """:func:`write_atomically`, but a file that says this already keeps its time of change."""
     if not path.is_file() or path.read_bytes() != content.encode("utf-8"):
         write_atomically(path, content)
+
+
+@contextmanager
+def written_whole(folder: Path) -> Generator[Path]:
+    """Give a scratch folder that takes the place of ``folder`` when everything in it has been written."""
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _whole_lines(path: Path) -> Iterator[_Line]:

@@ -162,21 +162,6 @@ def test_checkpoints_are_kept_as_asked_and_hold_a_loadable_model(tmp_path: Path)
     assert (state["update"], state["updates"]) == (updates, updates)
 
 
-def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint-1"
-    with checkpoints.written_whole(folder) as scratch:
-        (scratch / "old").write_text("old")
-
-    def write_half() -> None:
-        with checkpoints.written_whole(folder) as scratch:
-            (scratch / "new").write_text("half")
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        write_half()
-    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoint-1", "old"]
-
-
 @pytest.mark.parametrize(
     "difference",
     [

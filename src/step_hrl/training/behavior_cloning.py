@@ -15,7 +15,8 @@ from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, TransitionBatch, tokenize
 from step_hrl.run_folder import POLICY_FOLDER
-from step_hrl.training import checkpoints, parallel
+from step_hrl.storage import written_whole
+from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally, by_role
 from step_hrl.types import Transition
@@ -86,7 +87,7 @@ def train_behavior_cloning(
     train(objective, samples, config, output=output, seed=seed, held_out=kept_back, label="behavior cloning")
     folder = output / POLICY_FOLDER
     if parallel.is_first():
-        with checkpoints.written_whole(folder) as scratch:
+        with written_whole(folder) as scratch:
             backbone.save(scratch)
     return folder
 

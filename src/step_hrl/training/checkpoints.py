@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +14,7 @@ import torch
 
 from step_hrl.errors import DataError
 from step_hrl.models.backbone import Backbone
+from step_hrl.storage import written_whole
 
 STATE_FILE = "trainer_state.json"
 OPTIMIZERS_FILE = "optimizers.pt"
@@ -47,21 +47,6 @@ class Weights(Protocol):
     def restore(self, folder: Path) -> None:
         """Set all weights to those that were written."""
         ...
-
-
-@contextmanager
-def written_whole(folder: Path) -> Generator[Path]:
-    """Give a scratch folder that takes the place of ``folder`` when everything in it has been written."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        yield scratch
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def save(
