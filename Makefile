@@ -12,6 +12,8 @@ ALFWORLD := alfworld textworld fast-downward-textworld jericho tatsu hashids mem
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 FAULTS ?= 100
+# A file's tests share what they prepare, so a file goes to one process; more processes than this fill the memory.
+PYTEST := -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: help quickstart test lint format benchmarks faults fuzz soak lowest audit clean
 
@@ -34,7 +36,7 @@ quickstart: $(VENV)/.run $(if $(findstring alfworld,$(RECIPE)),$(VENV)/.alfworld
 
 test: $(VENV)/.dev $(VENV)/.alfworld
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python $(PYTEST)
 
 lint: $(VENV)/.dev
 	@echo "==> ruff"
@@ -62,7 +64,7 @@ soak: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults.soak
 
 lowest: $(LOWEST)/.dev
-	@$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider --ignore=tests/faults --ignore=tests/fuzz $(TESTS)
+	@$(LOWEST)/bin/python $(PYTEST) -p no:cacheprovider --ignore=tests/faults --ignore=tests/fuzz $(TESTS)
 
 audit: $(VENV)/.dev
 	@$(INSTALL) pip-audit

@@ -39,6 +39,7 @@ behavior_cloning:
 generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
 evaluation: {splits: [seen], per_task: 2}
 """
+# Trained for long enough to act: what never moves would not notice a simulator that began otherwise.
 _SCIENCEWORLD = """\
 name: small
 world:
@@ -49,10 +50,17 @@ world:
   simulators_per_worker: 2
   step_timeout_seconds: 10
 demonstrations: {per_task: 12, perturbed: 0.1, action_limit: 30}
-backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 2048}}
+backbone: {tiny: {width: 32, layers: 1, heads: 2, vocabulary: 500, context: 2048}}
 behavior_cloning:
-  {epochs: 0.2, tokens_per_batch: 1024, max_tokens_per_sample: 2048, checkpoint_every: 10, log_every: 2, trackers: []}
-generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
+  epochs: 4
+  optimizer: muon
+  learning_rate: 0.01
+  tokens_per_batch: 1024
+  max_tokens_per_sample: 2048
+  checkpoint_every: 10
+  log_every: 2
+  trackers: []
+generation: {max_new_tokens: {high: 12, low: 20, progress: 20}}
 evaluation: {splits: [dev], per_task: 4}
 """
 _SERVED = f"""\
