@@ -1,6 +1,7 @@
 """What all tests share: no clock in property tests, one thread for torch, shapes checked as they are annotated.
 
-What they start has one thread too: test files run side by side, and threads that wait for a core cost more than they do.
+What they start has one thread too: test files run side by side, and threads that wait for a core cost more than they
+do.
 
 Metrics that trackio is given, where it is installed, go to a folder of no further use.
 """
