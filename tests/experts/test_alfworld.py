@@ -25,6 +25,9 @@ from step_hrl.transitions import transitions
 from step_hrl.types import NOTHING, Observation, Role, Segment, Step
 
 ROOM = "Room: bed 1, cabinet 1-2, desk 1, drawer 1-2, fridge 1, microwave 1, sidetable 1, sinkbasin 1."
+EVERYWHERE = (
+    "checked drawer 2, sidetable 1, bed 1, cabinet 1, cabinet 2, desk 1, drawer 1, fridge 1, microwave 1, sinkbasin 1"
+)
 
 
 def seen(look: str = "", *, text: str = "", held: str = "") -> Observation:
@@ -100,13 +103,9 @@ def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
         ("find pen", "checked desk 1, sidetable 1", seen("At drawer 2: closed."), "go to drawer 1"),
         ("find pen", "checked desk 1, sidetable 1, drawer 1", seen("At drawer 1: nothing."), "go to drawer 2"),
         ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: cd 2, pen 3."), "take pen 3 from drawer 1; True"),
-        (
-            "find pen",
-            "checked drawer 2, sidetable 1, bed 1, cabinet 1, cabinet 2, desk 1, drawer 1, fridge 1, microwave 1, "
-            "sinkbasin 1",
-            seen("At drawer 2: nothing."),
-            "go to sidetable 1",
-        ),
+        # Where all was looked at, another round begins.
+        ("find pen", EVERYWHERE, seen("At drawer 2: nothing."), "go to desk 1"),
+        ("find pen", EVERYWHERE, seen("At desk 1: nothing."), "go to sidetable 1"),
         ("find pen, not pen 3, from drawer 2 on", NOTHING, seen("At drawer 1: pen 3."), "go to drawer 2"),
         # Something else is in hand: put it down here, or where it may lie.
         ("find pen", NOTHING, seen("At desk 1: pen 1.", held="cd 1"), "move cd 1 to desk 1"),
@@ -135,8 +134,9 @@ def test_the_next_action(subtask: str, progress: str, observation: Observation, 
         ("find pen", "checked desk 1", seen("At drawer 1: nothing."), "checked desk 1, drawer 1"),
         ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1, desk 1, drawer 2"),
         ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
-        # What is looked at again comes last again.
-        ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
+        # What is looked at again stays where it is: the list only grows.
+        ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1, drawer 2"),
+        ("find pen", EVERYWHERE, seen("At desk 1: cd 1."), "checked desk 1"),
         # The place is noted even so: who sees a thing where there is none is to go on after the refusal.
         ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1, drawer 1"),
         ("find pen, not pen 1, from bed 1 on", NOTHING, seen("At drawer 1: pen 1."), "checked drawer 1"),

@@ -94,7 +94,7 @@ def achieved(segment: Segment) -> bool | None:
     return any(_tells_done(step.next_observation.text, segment.subtask) for step in segment.steps)
 
 
-demonstrate = RoleExpert("alfworld search 3", next_subtask, decide, update, mistake).demonstrate
+demonstrate = RoleExpert("alfworld search 4", next_subtask, decide, update, mistake).demonstrate
 
 
 def _find(find: Find, state: low_level.State, seen: Surroundings) -> Decision:

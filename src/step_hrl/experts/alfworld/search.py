@@ -17,24 +17,26 @@ _CHECKED = "checked "
 def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
     """The action that looks at the first place in the order of search that was not looked at yet.
 
-    Where all were, it is the one that was looked at longest ago.
+    Where all were, the search begins again.
     """
     order = _order(wanted, seen.room)
     unseen = [place for place in order if place not in seen.open_here]
     done = checked(progress)
     new = [place for place in unseen if place not in done]
-    again = [place for place in done if place in unseen]
-    place = (new or again or order)[0]
+    place = (new or unseen or order)[0]
     return f"{'open' if place in seen.here else 'go to'} {place}"
 
 
 def noted(progress: str, seen: Surroundings) -> str:
-    """The progress with the places in sight now as its last ones, whatever lies there.
+    """The progress with the places in sight now, whatever lies there.
 
-    Who misjudges what lies there reaches for it, is refused, and finds here where to go on.
+    Who misjudges what lies there reaches for it, is refused, and finds here where to go on. A list only grows, until it
+    holds all furniture; then it begins anew.
     """
-    before = [place for place in checked(progress) if place not in seen.open_here]
-    done = [*before, *seen.open_here]
+    before = checked(progress)
+    if set(seen.room) <= set(before):
+        before = []
+    done = [*before, *(place for place in seen.open_here if place not in before)]
     return _CHECKED + ", ".join(done) if done else NOTHING
 
 
