@@ -151,6 +151,11 @@ collection: {per_task: 2}
     for file in ("behavior_cloning/policy/model.safetensors", "evaluation/behavior_cloning-seen/episodes.jsonl"):
         assert len({path.read_bytes() for path in Path("runs/small/seed0").glob(f"*/{file}")}) == 1
     assert found["no_stage_2"].wall_time.training > 0
+    assert {name: each.training_tokens for name, each in found.items()} == {
+        "step_hrl": 7000,
+        "no_stage_2": 4000,
+        "no_expert_data": 7000,
+    }
 
 
 def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:

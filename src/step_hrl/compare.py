@@ -135,7 +135,16 @@ class Comparison:
         for (name, seed), pipeline in self._cells.items():
             played[name][seed] = pipeline.evaluated(split)
         prices = Prices(**self._compare.prices.model_dump()) if self._compare.prices else None
-        return compare(played, self._shapes, prices, self._wall_times(split, played))
+        return compare(played, self._shapes, prices, self._training_tokens, self._wall_times(split, played))
+
+    @property
+    def _training_tokens(self) -> dict[str, int]:
+        rounds = self._recipe.collection.rounds if self._recipe.offline_rl else 0
+        stage_2 = rounds * (self._compare.offline_rl_tokens or 0)
+        return {
+            name: self._compare.tokens + (stage_2 if contestant.stage_2 else 0)
+            for name, contestant in self._compare.agents.items()
+        }
 
     def _wall_times(self, split: str, played: Mapping[str, Mapping[int, Sequence[Episode]]]) -> dict[str, WallTime]:
         times: dict[str, WallTime] = {}

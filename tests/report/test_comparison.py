@@ -63,10 +63,11 @@ def test_decisions_on_a_cut_transcript_are_counted() -> None:
     assert found.cut_share == 0.5
 
 
-def test_wall_times_are_told_where_they_were_taken() -> None:
-    found = compare({"a": played((0.5,)), "b": played((1.0,))}, wall_times={"a": WallTime(90.0, 2.5)})
-    assert tables.markdown(found).splitlines()[2].endswith("| 1.5 | 2.5 |")
-    assert tables.markdown(found).splitlines()[3].endswith("| - | - |")
+def test_what_training_and_playing_took_is_told_where_somebody_took_it() -> None:
+    both = {"a": played((0.5,)), "b": played((1.0,))}
+    found = compare(both, training_tokens={"a": 1_500_000}, wall_times={"a": WallTime(90.0, 2.5)})
+    assert tables.markdown(found).splitlines()[2].endswith("| 1.5 | 1.5 | 2.5 |")
+    assert tables.markdown(found).splitlines()[3].endswith("| - | - | - |")
 
 
 def test_steps_that_few_episodes_reach_are_means_of_those_that_do() -> None:

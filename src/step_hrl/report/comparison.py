@@ -50,7 +50,8 @@ class Compared:
     ``difference`` is the mean of its scores less those of the agent everything is compared with, task by task and seed
     by seed (0 for that agent itself). ``prompt_tokens_by_step`` is the mean over episodes of the tokens of all prompts
     that were read for the first action, the second and so on: those of one step. ``cut_share`` is the share of actions
-    decided on a transcript that had lost its oldest steps. ``wall_time`` is None where nobody took it.
+    decided on a transcript that had lost its oldest steps. ``training_tokens`` are the padded ones that all stages have
+    read for a seed; they and ``wall_time`` are None where nobody took them.
     """
 
     episodes: int
@@ -69,6 +70,7 @@ class Compared:
     by_task: Mapping[str, TaskFigures]
     multiply_adds_per_episode: float | None = None
     price_per_episode: float | None = None
+    training_tokens: int | None = None
     wall_time: WallTime | None = None
 
 
@@ -76,6 +78,7 @@ def compare(
     agents: Mapping[str, Played],
     shapes: Mapping[str, Shape] | None = None,
     prices: Prices | None = None,
+    training_tokens: Mapping[str, int] | None = None,
     wall_times: Mapping[str, WallTime] | None = None,
     seed: int = 0,
 ) -> dict[str, Compared]:
@@ -116,6 +119,7 @@ def compare(
             by_task=_by_task(episodes),
             multiply_adds_per_episode=sum(multiply_adds(shape, u) for u in each) / len(episodes) if shape else None,
             price_per_episode=sum(map(prices.of, each)) / len(episodes) if prices else None,
+            training_tokens=training_tokens.get(name) if training_tokens else None,
             wall_time=wall_times.get(name) if wall_times else None,
         )
     return found

@@ -70,6 +70,7 @@ _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
     ("cut, %", lambda name, c: f"{100 * c.cut_share:.1f}"),
     ("10^9 multiply-adds", lambda name, c: _or_dash(c.multiply_adds_per_episode, 1e9)),
     ("price an episode", lambda name, c: _or_dash(c.price_per_episode, 1.0)),
+    ("training, 10^6 tokens", lambda name, c: _or_dash(c.training_tokens, 1e6)),
     ("training, min", lambda name, c: _or_dash(c.wall_time and c.wall_time.training, 60.0)),
     ("playing, s an episode", lambda name, c: _or_dash(c.wall_time and c.wall_time.playing, 1.0)),
 )
