@@ -8,15 +8,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from step_hrl import stopping
+from step_hrl.config import DemonstrationsConfig
 from step_hrl.envs.base import TextEnv
 from step_hrl.envs.other_names import OtherNames
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import WorkerLost
 from step_hrl.experts.base import Demonstration, expert_for, things_of
-from step_hrl.types import Episode, Job
+from step_hrl.types import Episode, Job, Task
 
 ATTEMPTS = 2
 """How often a demonstration is tried when its worker is lost; then it is recorded as failed."""
+
+
+def demonstration_jobs(tasks: Sequence[Task], config: DemonstrationsConfig, seed: int) -> list[Job]:
+    """What the expert must show, task by task; see ``demonstrations.per_task``."""
+    variations: dict[str, list[Task]] = {}
+    for task in tasks:
+        variations.setdefault(task.name, []).append(task)
+    jobs: list[Job] = []
+    for same in variations.values():
+        count = config.per_task if config.per_task and config.perturbed > 0 else len(same)
+        jobs += [Job(same[n % len(same)], seed, n // len(same)) for n in range(count)]
+    return jobs
 
 
 def demonstrate(

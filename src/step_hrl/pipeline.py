@@ -19,6 +19,7 @@ from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
 from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import Recipe, SelectionConfig, TrainingConfig, WorldConfig
+from step_hrl.demonstrations import demonstration_jobs
 from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
@@ -54,7 +55,8 @@ class Pipeline:
         self.world: World = world_for(recipe.world)
         self._console = console
         self._player = Player(recipe, self.world, console, self._transitions)
-        self._wanted = self._demonstration_jobs()
+        shown = recipe.demonstrations
+        self._wanted = demonstration_jobs(self._tasks(shown.split, shown.per_task), shown, recipe.seed)
         if recipe.demonstrations.renamed:
             things_of(self.world.name)
         for split in recipe.evaluation.splits:
@@ -459,18 +461,6 @@ class Pipeline:
     def _collection_jobs(self, number: int) -> list[Job]:
         config = self.recipe.collection
         return collection_jobs(self._tasks(config.split, config.per_task), config, self.recipe.seed, number)
-
-    def _demonstration_jobs(self) -> list[Job]:
-        """What the expert must show, task by task; see ``demonstrations.per_task``."""
-        config, jobs = self.recipe.demonstrations, list[Job]()
-        variations: dict[str, list[Task]] = {}
-        for task in self._tasks(config.split, config.per_task):
-            variations.setdefault(task.name, []).append(task)
-        for tasks in variations.values():
-            again = config.per_task is not None and config.perturbed > 0
-            count = config.per_task if again and config.per_task else len(tasks)
-            jobs += [Job(tasks[n % len(tasks)], self.recipe.seed, n // len(tasks)) for n in range(count)]
-        return jobs
 
 
 def _identity(world: WorldConfig) -> dict[str, Any]:
