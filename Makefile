@@ -22,7 +22,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make lint         check style, types and which file may import which"
 	@echo "make format       format the code"
-	@echo "make benchmarks   measure speed"
+	@echo "make benchmarks   measure speed, with the quickstart's policy (it is trained where it is not there)"
 	@echo "make faults       hurt a hundred times what runs, and see whether anything is lost (FAULTS=... for another number)"
 	@echo "make fuzz         try many thousand inputs that nobody would give"
 	@echo "make soak         play thousands of episodes while workers are killed"
@@ -51,7 +51,7 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-benchmarks: $(VENV)/.dev $(VENV)/.alfworld
+benchmarks: $(VENV)/.dev $(VENV)/.alfworld quickstart
 	@for file in benchmarks/*.py; do echo "==> $$file"; $(BIN)/python $$file || exit 1; done
 
 faults: $(VENV)/.dev

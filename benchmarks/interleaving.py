@@ -1,6 +1,6 @@
 """Episodes a minute: 32 interleaved episodes against one at a time, same model, same tasks, in one run.
 
-    .venv/bin/python benchmarks/interleaving.py runs/quickstart/behavior_cloning/policy
+    .venv/bin/python benchmarks/interleaving.py [POLICY_FOLDER]    # the quickstart's stage 1 when none is given
 
 Plays ScienceWorld tasks with a trained policy, the same train variations in both ways, which alternate so that a noisy
 machine troubles both. The queue is three times as long as the places, so that the end, when few episodes are left to
@@ -25,6 +25,7 @@ from step_hrl.models import backbone
 from step_hrl.rollout import rollout
 from step_hrl.types import Episode, Job, Task
 
+QUICKSTART = "runs/quickstart/behavior_cloning/policy"
 TASKS = ("find-living-thing", "find-non-living-thing", "lifespan-longest-lived", "lifespan-shortest-lived")
 INTERLEAVED = 32
 WORKERS = 2
@@ -51,9 +52,10 @@ class Totals:
 
 def main() -> None:
     """Measure and print."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: interleaving.py POLICY_FOLDER (train one with `make quickstart`)")
-    model = backbone.load(BackboneConfig(source=sys.argv[1]))
+    policy = Path(sys.argv[1] if len(sys.argv) > 1 else QUICKSTART)
+    if not policy.is_dir():
+        sys.exit(f"{policy}: no policy there; train one with `make quickstart`, or name another folder")
+    model = backbone.load(BackboneConfig(source=str(policy)))
     engine = TransformersEngine(model, GenerationConfig(), worlds=WORKERS)
     world = ScienceWorld()
     by_name = [world.tasks("train", [name], VARIATIONS) for name in TASKS]
@@ -69,7 +71,7 @@ def main() -> None:
                 totals.seconds += time.perf_counter() - begun
                 totals.episodes += len(chosen)
     figures = {
-        "policy": str(Path(sys.argv[1])),
+        "policy": str(policy),
         "interleaved": together.per_minute(),
         "one_at_a_time": alone.per_minute(),
         "ratio_episodes": round(together.per_minute()["episodes"] / alone.per_minute()["episodes"], 2),
