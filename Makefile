@@ -82,7 +82,7 @@ $(VENV)/.made:
 
 $(VENV)/.run: pyproject.toml constraints.txt $(VENV)/.made
 	@echo "==> installing step-hrl and ScienceWorld into $(VENV) (some minutes the first time)"
-	@$(INSTALL) --editable '.[scienceworld]'
+	@$(INSTALL) --editable '.[scienceworld,report]'
 	@touch $@
 
 $(VENV)/.alfworld: $(VENV)/.run

@@ -183,6 +183,7 @@ class Comparison:
             first = next(iter(agents))
             title = f"{split}: scores out of 100, with 95% intervals; differences to {first}"
             self._console.print(tables.terminal(agents, title))
+        self._console.print(f"all figures: {folder / 'comparison.md'}", markup=False)
         for path in self._plots(results):
             self._console.print(f"plot: {path}", markup=False)
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from step_hrl.errors import DataError
 from step_hrl.evaluation import Interval
@@ -123,7 +125,15 @@ def test_the_markdown_table(compared: dict[str, Compared]) -> None:
     assert first.startswith("| agent | episodes | score | difference | success, % |")
     assert "| step_hrl | 2 | 75.0 (50.0 to 100.0) | - | 50.0 |" in one
     assert "| flat | 2 | 25.0 (0.0 to 50.0) | -50.0 (-50.0 to -50.0) | 0.0 |" in other
-    assert tables.terminal(compared, "dev").row_count == 2
+
+
+def test_the_terminal_table_fits_80_characters(compared: dict[str, Compared]) -> None:
+    said = io.StringIO()
+    agents = {"no_local_progress": compared["step_hrl"], "flat": replace(compared["flat"], tokens_per_episode=112345.6)}
+    Console(file=said, width=80).print(tables.terminal(agents, "dev"))
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.getvalue().splitlines()]
+    assert ["no_local_progress", "75.0 (50.0 to 100.0)", "-", "66"] in rows
+    assert ["flat", "25.0 (0.0 to 50.0)", "-50.0 (-50.0 to -50.0)", "112346"] in rows
 
 
 def test_tasks_stand_in_the_order_of_their_length(compared: dict[str, Compared]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,18 +13,19 @@ from step_hrl.report.comparison import Compared
 
 
 def terminal(agents: Mapping[str, Compared], title: str) -> Table:
-    """One row an agent; scores and shares in [0, 100]."""
+    """One row an agent, scores in [0, 100]; of the columns those that fit into 80 characters."""
     shown = Table(title=title, title_justify="left")
-    for place, (label, _) in enumerate(_COLUMNS):
-        shown.add_column(label, justify="right" if place else "left", overflow="fold")
-    for cells in _rows(agents):
-        shown.add_row(*map(escape, cells))
+    for label, look in _ON_TERMINALS.items():
+        shown.add_column(label, **look)
+    for name, compared in agents.items():
+        shown.add_row(*(escape(cell(name, compared)) for label, cell in _COLUMNS if label in _ON_TERMINALS))
     return shown
 
 
 def markdown(agents: Mapping[str, Compared]) -> str:
-    """The same as a Markdown table."""
-    lines = [[label for label, _ in _COLUMNS], ["---"] * len(_COLUMNS), *_rows(agents)]
+    """All columns, as a Markdown table."""
+    rows = [[cell(name, compared) for _, cell in _COLUMNS] for name, compared in agents.items()]
+    lines = [[label for label, _ in _COLUMNS], ["---"] * len(_COLUMNS), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -37,10 +39,6 @@ def markdown_by_task(agents: Mapping[str, Compared], lengths: Mapping[str, float
         ]
         lines.append([task, f"{lengths[task]:.1f}", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _rows(agents: Mapping[str, Compared]) -> list[list[str]]:
-    return [[cell(name, compared) for _, cell in _COLUMNS] for name, compared in agents.items()]
 
 
 def _with_interval(value: float, interval: Interval, sign: str = "") -> str:
@@ -74,3 +72,9 @@ _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
     ("training, min", lambda name, c: _or_dash(c.wall_time and c.wall_time.training, 60.0)),
     ("playing, s an episode", lambda name, c: _or_dash(c.wall_time and c.wall_time.playing, 1.0)),
 )
+_ON_TERMINALS: dict[str, dict[str, Any]] = {
+    "agent": {"overflow": "fold"},
+    "score": {"justify": "right", "no_wrap": True},
+    "difference": {"justify": "right", "no_wrap": True},
+    "tokens an episode": {"justify": "right", "max_width": 8},
+}
