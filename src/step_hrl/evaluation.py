@@ -117,7 +117,7 @@ def table(summaries: Mapping[str, Summary]) -> Table:
     """
     columns = list(summaries.values())
     shown = Table(title="Scores out of 100, with 95% bootstrap intervals", title_justify="left")
-    shown.add_column("")
+    shown.add_column("", overflow="fold")
     for name in summaries:
         shown.add_column(escape(name), justify="right")
     for row in overview(columns):
