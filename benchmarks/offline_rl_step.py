@@ -28,6 +28,8 @@ from pathlib import Path
 import torch
 
 from step_hrl.config import BackboneConfig, OfflineRLConfig, TinyConfig
+from step_hrl.data.episode_files import read_episodes
+from step_hrl.data.transitions import transitions
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.experts.base import expert_for
 from step_hrl.losses import (
@@ -48,10 +50,8 @@ from step_hrl.models.collate import (
     rounded,
 )
 from step_hrl.models.critics import Critics
-from step_hrl.storage import read_episodes
 from step_hrl.training.loop import LENGTH_MULTIPLE
 from step_hrl.training.offline_rl import OfflineRL, encode
-from step_hrl.transitions import transitions
 from step_hrl.types import Transition
 
 BACKBONE = BackboneConfig(tiny=TinyConfig(width=192, layers=4, heads=3))

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import yaml
 
+from step_hrl.data.episode_files import encode_line
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.experts.base import expert_for
 from step_hrl.report.page import build
 from step_hrl.report.runs import read_run
-from step_hrl.storage import encode_line
 
 
 def main(episodes: int) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from step_hrl.envs.alfworld import Alfworld
 from step_hrl.experts.base import expert_for
-from step_hrl.reporting import Reporter
+from step_hrl.runs.progress_bar import Reporter
 from step_hrl.types import Episode
 
 ACTION_LIMIT = 50

@@ -23,12 +23,12 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from step_hrl.agents.registry import agent_for
+from step_hrl.data.transitions import claimed
 from step_hrl.models.cost import Shape, multiply_adds
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
-from step_hrl.run_folder import RECIPE_FILE
-from step_hrl.transitions import claimed
+from step_hrl.runs.layout import RECIPE_FILE
 from step_hrl.types import Role, Usage
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
-from step_hrl.run_folder import VALUES_FILE
+from step_hrl.runs.layout import VALUES_FILE
 
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Two-sided 95% points by number of seeds."""

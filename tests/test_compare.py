@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from step_hrl.compare import Comparison
+from step_hrl.data.episode_files import read_episodes
 from step_hrl.errors import RecipeError
 from step_hrl.recipes import load_recipe
-from step_hrl.storage import read_episodes
 
 RECIPE = """\
 name: small
@@ -79,7 +79,15 @@ def test_cells_are_run_side_by_side_and_then_compared(recipe: Path) -> None:
     cells = ["step_hrl/0", "flat/0"]
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", "from step_hrl.cli import main; main()", "compare", str(recipe), "--only", cell],
+            [
+                sys.executable,
+                "-c",
+                "from step_hrl.cli.main import main; main()",
+                "compare",
+                str(recipe),
+                "--only",
+                cell,
+            ],
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

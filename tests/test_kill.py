@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from step_hrl import stamps
-from tests.test_cli import PANTRY
+from step_hrl.runs import manifest
+from tests.cli.test_main import PANTRY
 
 STAGE_2 = """\
 collection: {per_task: 2}
 offline_rl: {epochs: 2, learning_rate: 0.01, critic_warmup: 2, checkpoint_every: 4, tokens_per_batch: 1024}
 """
-RUN = "import sys; from step_hrl.cli import main; sys.argv[0] = 'step-hrl'; main()"
+RUN = "import sys; from step_hrl.cli.main import main; sys.argv[0] = 'step-hrl'; main()"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_stage_2_killed_at_any_moment_ends_with_the_same_weights(folder: Path) -
         ended, untouched = (
             folder / "runs" / run / "offline_rl/round-1/policy" / name for run in ("small", "untouched")
         )
-        assert stamps.digest_file(ended) == stamps.digest_file(untouched)
+        assert manifest.digest_file(ended) == manifest.digest_file(untouched)
 
 
 def newest(stage: Path) -> int:

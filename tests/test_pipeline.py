@@ -13,14 +13,14 @@ import yaml
 from huggingface_hub import ModelCard
 from rich.console import Console
 
-from step_hrl import stamps
 from step_hrl.config import Recipe
+from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.errors import DataError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
-from step_hrl.storage import EpisodeWriter, read_episodes
+from step_hrl.runs import manifest
 from step_hrl.types import Observation, Segment
-from tests.test_cli import PANTRY
+from tests.cli.test_main import PANTRY
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Pa
         assert f"| collected episodes | {4 * number} of the split train |" in card
         assert ("\n| put-one | " in card) == (number == 2), "only the last round is scored"
         chosen = round_folder / selection["chosen"] / "model.safetensors"
-        assert stamps.digest_file(policy / "model.safetensors") == stamps.digest_file(chosen)
+        assert manifest.digest_file(policy / "model.safetensors") == manifest.digest_file(chosen)
     summary = json.loads((folder / "evaluation" / "offline_rl-round-2-seen" / "summary.json").read_text())
     assert set(summary["value_rank_correlation"]) <= {"high", "low", "progress"}
     plays = [{e.id for e in read_episodes(folder / "collection" / f"round-{n}" / "episodes.jsonl")} for n in (1, 2)]
@@ -245,7 +245,7 @@ def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: 
         pipeline.behavior_cloning()
         pipeline.collect()
         boast(pipeline)
-        learnt.add(stamps.digest_file(pipeline.offline_rl() / "critics.safetensors"))
+        learnt.add(manifest.digest_file(pipeline.offline_rl() / "critics.safetensors"))
     assert len(learnt) == 3
 
 

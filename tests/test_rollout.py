@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.data.transitions import transitions
 from step_hrl.engines.base import Exchange
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.rollout import Job, rollout
-from step_hrl.transitions import transitions
 from step_hrl.types import Ask, Episode, Role, Utterance
 from tests.scripted import CountingWorld, ScriptedEngine, count_well
 

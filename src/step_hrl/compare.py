@@ -14,16 +14,16 @@ from typing import Any
 from rich.console import Console
 
 from step_hrl.config import CompareConfig, Contestant, Recipe
+from step_hrl.data.codec import to_json
 from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.models.cost import Prices, Shape
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import to_yaml
-from step_hrl.records import to_json
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
-from step_hrl.run_folder import RECIPE_FILE, SUMMARY_FILE, RunFolder
-from step_hrl.run_lock import RunLock, alone
-from step_hrl.storage import write_atomically, write_if_changed, written_whole
+from step_hrl.runs.files import write_atomically, write_if_changed, written_whole
+from step_hrl.runs.layout import RECIPE_FILE, SUMMARY_FILE, RunFolder
+from step_hrl.runs.lock import RunLock, alone
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1

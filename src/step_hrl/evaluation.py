@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from step_hrl.data.codec import from_json, to_json
 from step_hrl.errors import DataError
-from step_hrl.records import from_json, to_json
-from step_hrl.storage import write_atomically
+from step_hrl.runs.files import write_atomically
 from step_hrl.types import Episode, Role
 
 SUMMARY_VERSION = 1

@@ -14,12 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-from step_hrl import publishing, stamps
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
-from step_hrl.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
 from step_hrl.config import Recipe, SelectionConfig, TrainingConfig, WorldConfig
-from step_hrl.demonstrations import demonstration_jobs
+from step_hrl.data.augmentation import renamed
+from step_hrl.data.episode_files import EpisodeWriter, encode_line, read_episodes
+from step_hrl.data.transitions import Judge, claimed, distinct
 from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
@@ -27,16 +27,18 @@ from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
 from step_hrl.experts.base import judge_for, things_of
-from step_hrl.playing import Player
 from step_hrl.recipes import to_yaml
-from step_hrl.renaming import renamed
-from step_hrl.run_folder import EPISODES_FILE, SELECTION_FILE, STAGES, SUMMARY_FILE, VALUES_FILE, RunFolder
-from step_hrl.run_lock import RunLock, alone
-from step_hrl.storage import EpisodeWriter, encode_line, read_episodes, write_atomically, write_if_changed
+from step_hrl.report import model_card_files
+from step_hrl.runs import manifest
+from step_hrl.runs.files import write_atomically, write_if_changed
+from step_hrl.runs.layout import EPISODES_FILE, SELECTION_FILE, STAGES, SUMMARY_FILE, VALUES_FILE, RunFolder
+from step_hrl.runs.lock import RunLock, alone
+from step_hrl.runs.timing import seconds, timed
+from step_hrl.stages.collection import TOKENIZER, check_rewards, check_tokenizer, collection_jobs, endings_table
+from step_hrl.stages.demonstrations import demonstration_jobs
+from step_hrl.stages.playing import Player
 from step_hrl.training import trackers
-from step_hrl.transitions import Judge, claimed, distinct
 from step_hrl.types import Episode, Job, Task, Transition
-from step_hrl.wall_time import seconds, timed
 
 
 class Pipeline:
@@ -108,7 +110,7 @@ class Pipeline:
             raise RecipeError("--from", f"no stage {stage!r}", did_you_mean(stage, STAGES))
         for folder in map(self.folder.stage, STAGES[STAGES.index(stage) :]):
             if folder.is_dir():
-                self._console.print(f"{folder}: moved to {stamps.move_aside(folder).name}", markup=False)
+                self._console.print(f"{folder}: moved to {manifest.move_aside(folder).name}", markup=False)
 
     @alone
     def demonstrations(self) -> None:
@@ -159,7 +161,7 @@ class Pipeline:
             raise DataError(str(self.folder.demonstrations), "no demonstration succeeded", "look at them with `play`")
         config = self.recipe.behavior_cloning
         inputs = {
-            "demonstrations": stamps.digest(*(encode_line(episode) for episode in solved)),
+            "demonstrations": manifest.digest(*(encode_line(episode) for episode in solved)),
             "backbone": self.recipe.backbone.model_dump(mode="json"),
             "behavior_cloning": _decisive(config),
             "reads": self._reads,
@@ -232,7 +234,7 @@ class Pipeline:
         rounds = range(1, number + 1) if config.data_weights.collected else ()
         collected = [episode for each in rounds for episode in self.load_collected(each)]
         inputs = {
-            "episodes": stamps.digest(*(encode_line(episode) for episode in (*expert, *collected))),
+            "episodes": manifest.digest(*(encode_line(episode) for episode in (*expert, *collected))),
             "policy": self._policy_digest(before),
             "offline_rl": _decisive(config),
             "reads": self._reads,
@@ -349,7 +351,7 @@ class Pipeline:
 
     def _enter(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         """Make a stage's folder ready for its inputs, and leave word of the recipe that it is made from."""
-        stamps.enter_stage(folder, inputs, self._console)
+        manifest.enter_stage(folder, inputs, self._console)
         write_if_changed(self.folder.recipe, to_yaml(self.recipe))
 
     def _is_there(self, policy: Path, stage: str) -> bool:
@@ -371,13 +373,13 @@ class Pipeline:
     ) -> None:
         """Write down what a policy is about to be trained on; its card is made from it."""
         versions = {"step_hrl": version("step-hrl"), **self.world.provenance(self.recipe.demonstrations.split)}
-        training = publishing.training_of(self.recipe, stage, expert, collected, train, held_out, versions)
-        publishing.note(folder, training)
+        training = model_card_files.training_of(self.recipe, stage, expert, collected, train, held_out, versions)
+        model_card_files.note(folder, training)
 
     def _describe(self, policy: Path, digest: str | None = None) -> None:
         """Write or refresh the card of a policy of this run; checkpoints and policies from elsewhere have none here."""
         if self.folder.holds(policy):
-            publishing.describe(policy, digest or self._policy_digest(policy), self.folder.evaluations)
+            model_card_files.describe(policy, digest or self._policy_digest(policy), self.folder.evaluations)
 
     def _check_trackers(self) -> None:
         """Refuse what neither stage could report to, before hours of the first are spent."""
@@ -416,11 +418,11 @@ class Pipeline:
         if self.recipe.api is not None:
             return f"api:{self.recipe.api.model} at {self.recipe.api.base_url}"
         if policy is None:
-            return "untrained:" + stamps.digest(self.recipe.backbone.model_dump_json().encode())
+            return "untrained:" + manifest.digest(self.recipe.backbone.model_dump_json().encode())
         weights = sorted(policy.glob("*.safetensors"))
         if not weights:
             raise DataError(str(policy), "no policy there (no *.safetensors)", "run `step-hrl train bc` first")
-        return f"{policy.name}:" + stamps.digest(*(stamps.digest_file(file).encode() for file in weights))
+        return f"{policy.name}:" + manifest.digest(*(manifest.digest_file(file).encode() for file in weights))
 
     def _playing(self, policy: Path | None, split: str) -> dict[str, Any]:
         """What decides how a policy plays, but for how its words are drawn."""
@@ -488,7 +490,7 @@ def _tokenizer_digest(policy: Path) -> str:
     file = policy / "tokenizer.json"
     if not file.is_file():
         raise DataError(str(policy), "no policy there (no tokenizer.json)", "train the stage before")
-    return stamps.digest_file(file)
+    return manifest.digest_file(file)
 
 
 def _value_correlations(policy: Path | None) -> dict[str, float] | None:

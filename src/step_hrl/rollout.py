@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from step_hrl import stopping
 from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
 from step_hrl.engines.base import Engine
 from step_hrl.envs.pool import Reply, Slot, WorkerPool
 from step_hrl.errors import StepHrlError, WorkerLost
+from step_hrl.runs import signals
 from step_hrl.types import Act, Ask, Episode, Job, Outcome, Role, Utterance
 
 ATTEMPTS = 2
@@ -66,7 +66,7 @@ def rollout(
     The episode that a lost worker was at work on is played once more from its start and, if it is lost again, handed
     over with ``Episode.error``; bystanders in the same worker are started afresh. Raises
     :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist, and
-    :class:`~step_hrl.stopping.Stopped` once the running episodes have ended, where somebody asked to stop before all
+    :class:`~step_hrl.runs.signals.Stopped` once the running episodes have ended, where somebody asked to stop before all
     were begun.
     """
     driver = _Driver(
@@ -74,7 +74,7 @@ def rollout(
     )
     engine.serve(driver.exchange)
     if driver.left:
-        raise stopping.stopped()
+        raise signals.stopped()
 
 
 class _Driver:
@@ -105,7 +105,7 @@ class _Driver:
             episode = self._answering.pop(number)
             if self._running.get(episode.slot) is episode:  # not lost meanwhile
                 self._advance(episode, utterance)
-        while self._running or (self._queue and not stopping.asked()):
+        while self._running or (self._queue and not signals.asked()):
             self._start_episodes()
             for reply in self._pool.poll(self._patience()):
                 self._hear(reply)
@@ -125,7 +125,7 @@ class _Driver:
         return [episode for episode in self._running.values() if episode.ask is not None]
 
     def _start_episodes(self) -> None:
-        while self._queue and len(self._running) < self._concurrent and not stopping.asked():
+        while self._queue and len(self._running) < self._concurrent and not signals.asked():
             slot = self._pool.acquire()
             if slot is None:
                 return

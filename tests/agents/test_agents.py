@@ -13,11 +13,11 @@ from tests.scripted import CountingEnv
 from step_hrl.agents.base import Agent, EpisodeLog
 from step_hrl.agents.registry import agent_for, replies_for
 from step_hrl.config import AgentConfig
+from step_hrl.data.transitions import claimed
 from step_hrl.envs.base import ActionLimit, Info, TextEnv
 from step_hrl.errors import RecipeError, UnreadableReply
-from step_hrl.roles import history, react, text
-from step_hrl.roles.history import Bounds, Event
-from step_hrl.transitions import claimed
+from step_hrl.prompts import react, text, transcript
+from step_hrl.prompts.transcript import Bounds, Event
 from step_hrl.types import Ask, Episode, Observation, Outcome, Role, Task, Usage, Utterance
 
 TASK = Task("counting", "count", 0, "train", "Count to five.")
@@ -178,7 +178,7 @@ def test_a_prompted_model_thinks_aloud_and_acts() -> None:
     assert agent.name == "react"
     assert all(step.action == "count" or step.unreadable == "I give up." for step in episode.steps)
     assert [ask.role for ask in asked] == [Role.LOW] * len(episode.steps)
-    state = history.State("Count to five.", (Event("count", "You count to 1."),), Observation("", "room: 1 marks"))
+    state = transcript.State("Count to five.", (Event("count", "You count to 1."),), Observation("", "room: 1 marks"))
     assert react.render(state, "Say `count`.\n", Bounds(1000)) == REACT_PROMPT
     with pytest.raises(RecipeError, match="react is prompted, not trained"):
         agent.transitions(episode, claimed)
@@ -213,26 +213,28 @@ Action:"""
 
 def test_a_transcript_snapshot() -> None:
     events = (Event("count", "You count to 1."), Event("dance", "Nothing happens."), Event("count", "You count to 2."))
-    state = history.State("Count to five.", events, Observation("You count to 2.", "room: 2 marks", "chalk"))
-    assert history.render(state, "Task", Bounds(1000, steps=2)) == FLAT_PROMPT
-    start = history.State("Count to five.", (), Observation("You enter.", "room: 0 marks"))
-    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in history.render(start, "Task", Bounds(9))
+    state = transcript.State("Count to five.", events, Observation("You count to 2.", "room: 2 marks", "chalk"))
+    assert transcript.render(state, "Task", Bounds(1000, steps=2)) == FLAT_PROMPT
+    start = transcript.State("Count to five.", (), Observation("You enter.", "room: 0 marks"))
+    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in transcript.render(
+        start, "Task", Bounds(9)
+    )
 
 
 @pytest.mark.parametrize(
     ("characters", "steps", "left_out"), [(1000, None, 0), (1000, 3, 2), (1000, 9, 0), (14, None, 3), (6, None, 5)]
 )
 def test_what_does_not_fit_is_dropped_from_the_beginning(characters: int, steps: int | None, left_out: int) -> None:
-    assert history.dropped([Event("a", "b")] * 5, Bounds(characters, steps)) == left_out
+    assert transcript.dropped([Event("a", "b")] * 5, Bounds(characters, steps)) == left_out
 
 
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=900)), max_size=12), st.integers(1, 2000))
 def test_a_transcript_never_outgrows_its_bound(told: list[tuple[str, str]], characters: int) -> None:
-    state = history.State(
+    state = transcript.State(
         "g", tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in told), Observation("")
     )
-    empty = len(history.render(history.State("g", (), Observation("")), "Task", Bounds(characters)))
-    assert len(history.render(state, "Task", Bounds(characters))) <= empty + characters + len("(12 earlier); ")
+    empty = len(transcript.render(transcript.State("g", (), Observation("")), "Task", Bounds(characters)))
+    assert len(transcript.render(state, "Task", Bounds(characters))) <= empty + characters + len("(12 earlier); ")
 
 
 @pytest.mark.parametrize(("name", "kept"), [("flat", None), ("flat_window-2", 2), ("history_hrl", None)])

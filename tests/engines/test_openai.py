@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from step_hrl.config import ApiConfig, GenerationConfig, MaxNewTokens
+from step_hrl.data.episode_files import read_episodes
 from step_hrl.engines.openai import OpenAIEngine
 from step_hrl.errors import ModelError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
-from step_hrl.storage import read_episodes
 from step_hrl.types import Ask, Role, Usage, Utterance
 
 pytest.importorskip("openai", reason="needs the api extra")

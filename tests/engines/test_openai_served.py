@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.micro import chat_model
+from tests.tiny_model import chat_model
 
 from step_hrl.config import ApiConfig, BackboneConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.openai import OpenAIEngine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.micro import micro_backbone, transitions
+from tests.tiny_model import micro_backbone, transitions
 
 from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.transformers import TransformersEngine

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from tests.homes import write_game, write_games
+from tests.alfworld_fixtures import write_game, write_games
 
 from step_hrl.config import WorldConfig
 from step_hrl.envs import alfworld_speed

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.homes import write_games
+from tests.alfworld_fixtures import write_games
 
+from step_hrl.data.transitions import transitions
 from step_hrl.envs.alfworld import Alfworld, AlfworldOptions
 from step_hrl.envs.alfworld_games import TASK_TYPES
 from step_hrl.envs.other_names import OtherNames
@@ -19,9 +20,8 @@ from step_hrl.experts.alfworld.subtasks import parse
 from step_hrl.experts.alfworld.texts import Goal, read_instruction
 from step_hrl.experts.audit import conflicting
 from step_hrl.experts.base import Demonstration, expert_for, things_of
-from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.roles.low_level import Decision
-from step_hrl.transitions import transitions
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import NOTHING, Observation, Role, Segment, Step
 
 ROOM = "Room: bed 1, cabinet 1-2, desk 1, drawer 1-2, fridge 1, microwave 1, sidetable 1, sinkbasin 1."

@@ -11,7 +11,7 @@ from step_hrl.envs.pantry_houses import VARIATIONS
 from step_hrl.errors import WorldError
 from step_hrl.experts import pantry
 from step_hrl.experts.base import Demonstration, expert_for
-from step_hrl.roles import high_level, local_progress, low_level
+from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.types import NOTHING, Observation, Segment, Step, Task
 
 WORLD = PantryWorld()

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.courses import COURSES
-from tests.faults.ordeal import FellShortError, Survey, endure, left_alone
+from tests.faults.fault_harness import FellShortError, Survey, endure, left_alone
+from tests.faults.scenarios import COURSES
 
 
 def plans(faults: int, each: int) -> Iterator[tuple[str, int, list[str]]]:

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from step_hrl.config import WorldConfig
-from step_hrl.demonstrations import demonstrate
+from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
-from step_hrl.storage import EpisodeWriter, read_episodes
+from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.types import Episode, Job
-from tests.faults.ordeal import MARK, outlived
+from tests.faults.fault_harness import MARK, outlived
 
 KILLED_EVERY = 20
 START_SECONDS = 1.5

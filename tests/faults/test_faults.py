@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.courses import COURSES
-from tests.faults.ordeal import endure, left_alone
+from tests.faults.fault_harness import endure, left_alone
+from tests.faults.scenarios import COURSES
 
 
 def test_a_hurt_run_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:

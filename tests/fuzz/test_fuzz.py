@@ -19,22 +19,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from step_hrl import stamps, wall_time
 from step_hrl.agents.base import EpisodeLog
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
+from step_hrl.data.episode_files import EpisodeWriter, TornLineWarning, encode_line, read_episodes, salvage_episodes
 from step_hrl.envs.base import ActionLimit
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError, RecipeError, StepHrlError, UnreadableReply
 from step_hrl.evaluation import read_summary
-from step_hrl.publishing import describe
+from step_hrl.prompts import high_level, local_progress, low_level, react, text, transcript
 from step_hrl.recipes import load_recipe, to_yaml
+from step_hrl.report.model_card_files import describe
 from step_hrl.report.runs import read_run
-from step_hrl.roles import high_level, history, local_progress, low_level, react, text
-from step_hrl.run_folder import JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE, SELECTION_FILE, SUMMARY_FILE, TRAINING_FILE
-from step_hrl.storage import EpisodeWriter, TornLineWarning, encode_line, read_episodes, salvage_episodes
+from step_hrl.runs import manifest, timing
+from step_hrl.runs.layout import JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE, SELECTION_FILE, SUMMARY_FILE, TRAINING_FILE
 from step_hrl.types import Act, Ask, Episode, Observation, Outcome, Utterance
-from tests.test_storage import an_episode, episodes
+from tests.data.test_episode_files import an_episode, episodes
 
 PROMPT_LIKE = [
     "Subtask: find key\nProgress: None\nAction:",
@@ -56,7 +56,7 @@ values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("role", [high_level, low_level, local_progress, history, react])
+@pytest.mark.parametrize("role", [high_level, low_level, local_progress, transcript, react])
 @given(reply=replies)
 def test_a_reply_is_read_or_unreadable(role: Any, reply: str) -> None:
     try:
@@ -195,19 +195,19 @@ def test_small_files_of_a_run_may_hold_anything(content: bytes) -> None:
         for place in (policy, scored, folder / "collection" / "round-1"):
             place.mkdir(parents=True)
         files = [stage / METRICS_FILE, stage / JUDGEMENTS_FILE, stage / TRAINING_FILE, stage / SELECTION_FILE]
-        files += [stage / stamps.STAMP, stage / "wall_time.json", scored / SUMMARY_FILE, folder / RECIPE_FILE]
+        files += [stage / manifest.STAMP, stage / "wall_time.json", scored / SUMMARY_FILE, folder / RECIPE_FILE]
         files += [scored / "episodes.jsonl"]
         for file in files:
             file.write_bytes(content)
         run = read_run(folder)
         assert run.problems or not content
-        assert wall_time.seconds(stage) >= 0 or b"-" in content
+        assert timing.seconds(stage) >= 0 or b"-" in content
         describe(policy, "digest", folder / "evaluation")
         assert not any(policy.iterdir()), "there is no card of what cannot be read"
         with suppress(DataError):
             read_summary(scored / SUMMARY_FILE)
         with suppress(StepHrlError):
-            stamps.enter_stage(stage, {"a": 1}, Console(quiet=True))
+            manifest.enter_stage(stage, {"a": 1}, Console(quiet=True))
 
 
 @given(words, words, words)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.micro import micro_backbone, transitions
+from tests.tiny_model import micro_backbone, transitions
 
 from step_hrl.errors import DataError
 from step_hrl.models.collate import ROLES, Chain, TransitionTokens, batches_of_similar_length, collate, tokenize

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.micro import micro_backbone, transitions
+from tests.tiny_model import micro_backbone, transitions
 
 from step_hrl.errors import DataError, ModelError
 from step_hrl.models.tiny import create_tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from step_hrl.report import charts
-from step_hrl.training.judgements import Judgement, from_line, to_lines
+from step_hrl.training.value_estimates import Judgement, from_line, to_lines
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 SEEN = Observation("")

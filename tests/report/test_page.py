@@ -15,15 +15,15 @@ import yaml
 
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
+from step_hrl.data.episode_files import EpisodeWriter, encode_line
+from step_hrl.data.transitions import claimed
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError
 from step_hrl.experts.base import expert_for
 from step_hrl.report.page import build
 from step_hrl.report.payload import payload
 from step_hrl.report.runs import read_run
-from step_hrl.storage import EpisodeWriter, encode_line
-from step_hrl.training.judgements import Judgement, to_lines
-from step_hrl.transitions import claimed
+from step_hrl.training.value_estimates import Judgement, to_lines
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 pytest.importorskip("jinja2", reason="needs the report extra")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.micro import MICRO, micro_backbone, transitions, weights
+from tests.tiny_model import MICRO, micro_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, RoleWeights

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.micro import micro_backbone, transitions, weights
+from tests.tiny_model import micro_backbone, transitions, weights
 
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError

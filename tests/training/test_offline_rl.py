@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.micro import MICRO, micro_backbone, weights
-from tests.micro import transitions as decisions
+from tests.tiny_model import MICRO, micro_backbone, weights
+from tests.tiny_model import transitions as decisions
 
 from step_hrl.config import OfflineRLConfig
 from step_hrl.errors import DataError, ModelError
@@ -22,9 +22,9 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, Chain, TransitionBatch, collate
 from step_hrl.models.critics import CRITICS_FILE, Critics
 from step_hrl.training import checkpoints
-from step_hrl.training.judgements import from_line, rank_correlations
 from step_hrl.training.loop import Losses, train
 from step_hrl.training.offline_rl import OfflineRL, encode, judge, run, train_offline_rl
+from step_hrl.training.value_estimates import from_line, rank_correlations
 from step_hrl.types import Role, Transition
 
 QUICK = OfflineRLConfig(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.micro import micro_backbone
+from tests.tiny_model import micro_backbone
 
 from step_hrl.config import TrainingConfig
 from step_hrl.training.muon import Muon, orthogonal

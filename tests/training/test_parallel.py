@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.micro import MICRO, transitions, weights
-from tests.training.errands import die_in_second, fail_in_second, note_environment, note_listeners
+from tests.tiny_model import MICRO, transitions, weights
+from tests.training.worker_fixtures import die_in_second, fail_in_second, note_environment, note_listeners
 from transformers import AutoModelForCausalLM
 
 from step_hrl.config import BehaviorCloningConfig

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from accelerate.utils import LoggerType
-from tests.micro import micro_backbone, transitions
+from tests.tiny_model import micro_backbone, transitions
 from tests.training.test_loop import QUICK, Interrupted, StopsAt, changed, lines, trained
 
 from step_hrl.errors import RecipeError

@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from step_hrl.data.transitions import Judge
 from step_hrl.errors import UnreadableReply
-from step_hrl.roles import high_level
-from step_hrl.roles.low_level import Decision
-from step_hrl.roles.text import REPLY_CHARACTERS
-from step_hrl.transitions import Judge
+from step_hrl.prompts import high_level
+from step_hrl.prompts.low_level import Decision
+from step_hrl.prompts.text import REPLY_CHARACTERS
 from step_hrl.types import (
     NOTHING,
     Act,

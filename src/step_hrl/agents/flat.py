@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from step_hrl import history_transitions
 from step_hrl.agents.base import EpisodeLog, Play, attempt
+from step_hrl.data import transcript_transitions
+from step_hrl.data.transcript_transitions import after
+from step_hrl.data.transitions import Judge
 from step_hrl.errors import RecipeError
-from step_hrl.history_transitions import after
-from step_hrl.roles import history, react
-from step_hrl.roles.history import Bounds
-from step_hrl.roles.low_level import Decision
-from step_hrl.transitions import Judge
+from step_hrl.prompts import react, transcript
+from step_hrl.prompts.low_level import Decision
+from step_hrl.prompts.transcript import Bounds
 from step_hrl.types import NOTHING, Episode, Observation, Segment, Task, Transition
 
 
@@ -34,12 +34,12 @@ class FlatAgent:
     def play(self, task: Task, observation: Observation, log: EpisodeLog) -> Play:
         """Play one episode; see :class:`~step_hrl.agents.base.Agent`. All of it is one segment."""
         log.begin(Segment(task.instruction, (), NOTHING, observation, (), "episode"))
-        state, over, truncated = history.State(task.instruction, (), observation), False, False
+        state, over, truncated = transcript.State(task.instruction, (), observation), False, False
         while not over:
             tried = yield from attempt(self._prompt(state), self._decision, self._unreadable_action)
-            step = tried.step(state.observation, dropped=history.dropped(state.events, self._bounds))
+            step = tried.step(state.observation, dropped=transcript.dropped(state.events, self._bounds))
             log.step(step)
-            state = history.State(state.goal, after(state.events, step), step.next_observation)
+            state = transcript.State(state.goal, after(state.events, step), step.next_observation)
             over, truncated = tried.outcome.over, tried.outcome.truncated
         log.end("limit" if truncated else "episode")
 
@@ -50,13 +50,13 @@ class FlatAgent:
         """
         if self._thinks is not None:
             raise RecipeError("agent.kind", "react is prompted, not trained", "play it with `step-hrl eval` and `api:`")
-        return history_transitions.flat(episode, self._bounds)
+        return transcript_transitions.flat(episode, self._bounds)
 
-    def _prompt(self, state: history.State) -> str:
+    def _prompt(self, state: transcript.State) -> str:
         if self._thinks is None:
-            return history.render(state, "Task", self._bounds)
+            return transcript.render(state, "Task", self._bounds)
         return react.render(state, self._thinks, self._bounds)
 
     def _decision(self, reply: str) -> Decision:
-        parse = history.parse if self._thinks is None else react.parse
+        parse = transcript.parse if self._thinks is None else react.parse
         return Decision(parse(reply), False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from step_hrl import history_transitions
 from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask
-from step_hrl.history_transitions import after
-from step_hrl.roles import high_level, history, low_level
-from step_hrl.roles.history import Bounds
-from step_hrl.transitions import Judge
+from step_hrl.data import transcript_transitions
+from step_hrl.data.transcript_transitions import after
+from step_hrl.data.transitions import Judge
+from step_hrl.prompts import high_level, low_level, transcript
+from step_hrl.prompts.transcript import Bounds
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Task, Transition
 
 
@@ -35,14 +35,14 @@ class HistoryHrlAgent:
             subtask = yield from begin_subtask(high_level.State(task.instruction, completed, NOTHING, observation), log)
             if subtask is None:
                 return
-            state, subtask_done = history.State(subtask, (), observation), False
+            state, subtask_done = transcript.State(subtask, (), observation), False
             ended_by: EndedBy = "episode"
             while not (subtask_done or over):
-                prompt = history.render(state, "Subtask", self._bounds)
+                prompt = transcript.render(state, "Subtask", self._bounds)
                 tried = yield from attempt(prompt, low_level.parse, self._unreadable_action)
-                step = tried.step(state.observation, dropped=history.dropped(state.events, self._bounds))
+                step = tried.step(state.observation, dropped=transcript.dropped(state.events, self._bounds))
                 log.step(step)
-                state = history.State(subtask, after(state.events, step), step.next_observation)
+                state = transcript.State(subtask, after(state.events, step), step.next_observation)
                 subtask_done = step.subtask_done and (step.understood or self._refused_claims_count)
                 over = tried.outcome.over
                 ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
@@ -51,4 +51,4 @@ class HistoryHrlAgent:
 
     def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
         """Cut an episode into what this agent would have read; see :class:`~step_hrl.agents.base.Agent`."""
-        return history_transitions.hierarchical(episode, self._bounds, judge)
+        return transcript_transitions.hierarchical(episode, self._bounds, judge)

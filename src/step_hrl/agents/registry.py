@@ -8,8 +8,8 @@ from step_hrl.agents.history_hrl import HistoryHrlAgent
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.config import AgentConfig
 from step_hrl.engines.person import Reply
-from step_hrl.roles import high_level, history, local_progress, low_level, react
-from step_hrl.roles.history import Bounds
+from step_hrl.prompts import high_level, local_progress, low_level, react, transcript
+from step_hrl.prompts.transcript import Bounds
 from step_hrl.types import Role
 
 
@@ -36,7 +36,7 @@ def agent_for(config: AgentConfig) -> Agent:
 def replies_for(config: AgentConfig) -> dict[Role, Reply]:
     """The roles that a recipe's agent asks, each with how a person replies for it."""
     if config.kind in ("flat", "react"):
-        return {Role.LOW: Reply(react.typed if config.kind == "react" else history.parse, "an action")}
+        return {Role.LOW: Reply(react.typed if config.kind == "react" else transcript.parse, "an action")}
     replies = {Role.LOW: Reply(low_level.typed, "an action, with `; True` after it if it completes the subtask")}
     if config.hierarchy:
         replies[Role.HIGH] = Reply(high_level.parse, "a subtask")

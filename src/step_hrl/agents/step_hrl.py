@@ -6,10 +6,10 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask, said
+from step_hrl.data.ablations import without_hierarchy, without_local_progress
+from step_hrl.data.transitions import Judge, transitions
 from step_hrl.errors import UnreadableReply
-from step_hrl.retelling import without_hierarchy, without_local_progress
-from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.transitions import Judge, transitions
+from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.types import (
     NOTHING,
     Act,

@@ -20,9 +20,9 @@ from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from step_hrl import stopping
 from step_hrl.envs.base import ActionLimit, Host, World
 from step_hrl.errors import StepHrlError, WorkerLost, WorldError
+from step_hrl.runs import signals
 from step_hrl.types import Task
 
 Method = Literal["reset", "step", "call"]
@@ -169,7 +169,7 @@ class WorkerPool:
         process = self._context.Process(
             target=_work, args=(theirs, self._world, self._simulators, self._action_limit), daemon=True
         )
-        with stopping.unheard():  # the pipes' end says when to leave
+        with signals.unheard():  # the pipes' end says when to leave
             process.start()
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from step_hrl.envs.base import ActionLimit, Info, TextEnv
 from step_hrl.experts.base import Demonstration
-from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task, episode_id
 
 

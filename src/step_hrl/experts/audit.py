@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from step_hrl.transitions import transitions
+from step_hrl.data.transitions import transitions
 from step_hrl.types import Episode, Role, Transition
 
 OTHER = "other"

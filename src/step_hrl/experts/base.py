@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
+from step_hrl.data.transitions import Judge, claimed
 from step_hrl.envs.base import TextEnv
 from step_hrl.errors import WorldError, did_you_mean
-from step_hrl.transitions import Judge, claimed
 from step_hrl.types import Episode, Segment, Task
 
 

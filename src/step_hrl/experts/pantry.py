@@ -13,8 +13,8 @@ from step_hrl.envs.pantry_home import preposition
 from step_hrl.envs.pantry_houses import OBJECTS
 from step_hrl.errors import WorldError
 from step_hrl.experts.acting import RoleExpert
-from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Observation, Segment
 
 _LOOK = re.compile(r"(\w+)\.(?: Here: (.*?)\.)?(?: Closed: (.*?)\.)?(?: Seen: (.*?)\.)? Doors: (.*)\.")

@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from step_hrl.evaluation import Summary
+from step_hrl.prompts.text import clip
 from step_hrl.report import plots
-from step_hrl.roles.text import clip
-from step_hrl.training.judgements import Judgement, rank_correlations
+from step_hrl.training.value_estimates import Judgement, rank_correlations
 from step_hrl.types import Episode, Role
 
 SERIES = 6

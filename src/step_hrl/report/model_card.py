@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from step_hrl.evaluation import Summary, by_task, overview
-from step_hrl.roles.text import one_line
+from step_hrl.prompts.text import one_line
 
 SMALL_PARAMETERS = 1_000_000_000
 """Below, a card says that its results are those of a small model."""

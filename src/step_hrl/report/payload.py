@@ -15,9 +15,9 @@ from itertools import islice
 from typing import Any
 
 from step_hrl.agents.base import Agent
+from step_hrl.data.transitions import claimed
 from step_hrl.errors import RecipeError
-from step_hrl.training.judgements import Judgement
-from step_hrl.transitions import claimed
+from step_hrl.training.value_estimates import Judgement
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Transition, Usage
 
 Judged = Mapping[tuple[str, str, int], Judgement]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from step_hrl.config import Recipe
+from step_hrl.data.episode_files import salvage_episodes
 from step_hrl.errors import DataError, StepHrlError
 from step_hrl.recipes import load_recipe
-from step_hrl.run_folder import EPISODES_FILE, JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE
-from step_hrl.storage import salvage_episodes
-from step_hrl.training.judgements import Judgement, from_line
+from step_hrl.runs.layout import EPISODES_FILE, JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE
+from step_hrl.runs.timing import seconds
+from step_hrl.training.value_estimates import Judgement, from_line
 from step_hrl.types import Episode
-from step_hrl.wall_time import seconds
 
 Item = TypeVar("Item")
 Kind = Literal["demonstrations", "collection", "evaluation"]

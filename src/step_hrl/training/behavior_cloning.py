@@ -14,8 +14,8 @@ from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, TransitionBatch, tokenize
-from step_hrl.run_folder import POLICY_FOLDER
-from step_hrl.storage import written_whole
+from step_hrl.runs.files import written_whole
+from step_hrl.runs.layout import POLICY_FOLDER
 from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally, by_role

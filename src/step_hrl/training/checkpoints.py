@@ -14,7 +14,7 @@ import torch
 
 from step_hrl.errors import DataError
 from step_hrl.models.backbone import Backbone
-from step_hrl.storage import written_whole
+from step_hrl.runs.files import written_whole
 
 STATE_FILE = "trainer_state.json"
 OPTIMIZERS_FILE = "optimizers.pt"

@@ -17,13 +17,13 @@ from accelerate import Accelerator, DistributedDataParallelKwargs  # pyright: ig
 from rich.console import Console
 from torch import Tensor, nn
 
-from step_hrl import stopping
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
-from step_hrl.reporting import Reporter
+from step_hrl.runs import signals
+from step_hrl.runs.progress_bar import Reporter
 from step_hrl.training import checkpoints, trackers
 from step_hrl.training.metrics import Means, MetricsLog, Tally
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
@@ -205,7 +205,7 @@ class _Training:
                     since = time.monotonic() if not tokens else since
                 if update % self.config.log_every == 0 and self._must_stop():
                     self._keep(update)
-                    raise stopping.stopped()
+                    raise signals.stopped()
         if not figures and self.held_out:
             figures = self._evaluate(log, done)
         return figures
@@ -292,7 +292,7 @@ class _Training:
 
     def _must_stop(self) -> bool:
         """Whether any process was asked to stop: all must at the same update."""
-        asked = torch.tensor([float(stopping.asked())], device=self.accelerator.device)
+        asked = torch.tensor([float(signals.asked())], device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _keep(self, update: int) -> None:

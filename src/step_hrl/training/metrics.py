@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from step_hrl.models.collate import ROLES
-from step_hrl.run_folder import METRICS_FILE
-from step_hrl.storage import write_atomically
+from step_hrl.runs.files import write_atomically
+from step_hrl.runs.layout import METRICS_FILE
 
 
 class Tally(NamedTuple):

@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from step_hrl.config import BackboneConfig, OfflineRLConfig
+from step_hrl.data.transitions import chained
 from step_hrl.errors import DataError
 from step_hrl.losses import (
     advantage_weight,
@@ -34,15 +35,14 @@ from step_hrl.models.collate import (
 )
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
-from step_hrl.reporting import Reporter
-from step_hrl.run_folder import JUDGEMENTS_FILE, VALUES_FILE
-from step_hrl.storage import write_atomically
+from step_hrl.runs.files import write_atomically
+from step_hrl.runs.layout import JUDGEMENTS_FILE, VALUES_FILE
+from step_hrl.runs.progress_bar import Reporter
 from step_hrl.training import parallel
-from step_hrl.training.judgements import Judgement, rank_correlations, to_lines
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import Tally, by_role
 from step_hrl.training.optimizers import Heads
-from step_hrl.transitions import chained
+from step_hrl.training.value_estimates import Judgement, rank_correlations, to_lines
 from step_hrl.types import Transition
 
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from step_hrl import stopping
 from step_hrl.errors import ModelError
+from step_hrl.runs import signals
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 10.0
@@ -51,7 +51,7 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
             for rank in range(processes):
                 command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
                 environment = _environment(rank, processes)
-                with stopping.unheard():  # this process tells them when to stop
+                with signals.unheard():  # this process tells them when to stop
                     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
             _wait(children, job)
         finally:
@@ -105,7 +105,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
         if any(codes):
             # The others hang in their next exchange of gradients; the one that failed says why.
             break
-        if stopping.asked() and not told:
+        if signals.asked() and not told:
             told = True
             for child in children:
                 _ask_to_stop(child)

@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from step_hrl import stopping
 from step_hrl.errors import StepHrlError
+from step_hrl.runs import signals
 from step_hrl.training.parallel import error_file, meet
 
 
@@ -20,7 +20,7 @@ def main(job: Path, rank: int) -> int:
     meet(job, rank)
     try:
         function(*arguments)
-    except (StepHrlError, stopping.Stopped) as error:
+    except (StepHrlError, signals.Stopped) as error:
         error_file(job, rank).write_bytes(pickle.dumps(error))
         return 2
     return 0
@@ -30,7 +30,7 @@ def _hear_parent() -> None:
     # The parent holds the other end of this pipe and writes only to ask for a stop: it ends when the parent does.
     # Read past Python's buffer, whose lock would be held when this process ends first.
     while os.read(0, 1):
-        stopping.ask()
+        signals.ask()
     os._exit(1)
 
 

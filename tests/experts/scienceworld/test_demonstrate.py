@@ -8,14 +8,14 @@ import pytest
 
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
+from step_hrl.data.transitions import claimed, transitions
 from step_hrl.envs.base import Info
 from step_hrl.experts.audit import audit, conflicting
 from step_hrl.experts.base import Demonstration, expert_for
 from step_hrl.experts.scienceworld import cleaning, demonstrate, high_level, low_level, progress, segmentation
 from step_hrl.experts.scienceworld.cleaning import Trace
 from step_hrl.experts.scienceworld.house import NEIGHBOURS
-from step_hrl.roles.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
-from step_hrl.transitions import claimed, transitions
+from step_hrl.prompts.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
 from step_hrl.types import Episode, Observation, Role, Task
 
 GOLD = ["look around", "open door to kitchen", "open door to kitchen", "go to kitchen", "open door to outside"]

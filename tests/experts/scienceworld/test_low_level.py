@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from step_hrl.experts.scienceworld import subtasks
 from step_hrl.experts.scienceworld.low_level import act
-from step_hrl.roles import low_level
+from step_hrl.prompts import low_level
 from step_hrl.types import Observation
 
 HALL = "hallway: picture | Doors: greenhouse closed, kitchen open"

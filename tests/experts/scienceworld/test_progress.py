@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from step_hrl.experts.scienceworld.facts import CHARACTERS
 from step_hrl.experts.scienceworld.progress import update
-from step_hrl.roles import local_progress
+from step_hrl.prompts import local_progress
 from step_hrl.types import Observation
 
 texts = st.text(max_size=300)

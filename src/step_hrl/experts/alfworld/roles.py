@@ -10,8 +10,8 @@ from step_hrl.experts.acting import RoleExpert
 from step_hrl.experts.alfworld import search
 from step_hrl.experts.alfworld.subtasks import Find, Look, Put, Treat, parse
 from step_hrl.experts.alfworld.texts import Surroundings, kind_of, read, read_instruction
-from step_hrl.roles import high_level, local_progress, low_level
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Segment
 
 APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}

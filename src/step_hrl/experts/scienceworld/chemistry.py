@@ -11,7 +11,7 @@ from step_hrl.experts.scienceworld.screen import Scene, means
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words, search
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 PAINT = re.compile(r"use chemistry to create (?P<colour>[a-z-]+) paint\.")
 MIX = re.compile(r"use chemistry to create the substance '(?P<product>.+?)'\..*found near the (?P<room>[a-z ]+)\.")

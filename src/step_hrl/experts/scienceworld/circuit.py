@@ -11,7 +11,7 @@ from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 POWER = re.compile(
     r"Your task is to turn on the (?P<thing>[a-z ]+?)"

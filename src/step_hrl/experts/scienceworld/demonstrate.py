@@ -11,7 +11,7 @@ from dataclasses import replace
 from step_hrl.experts.base import Demonstration
 from step_hrl.experts.scienceworld import cleaning, high_level, low_level, segmentation, subtasks
 from step_hrl.experts.scienceworld.recording import Chooser, GoldEnv, Recording
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Observation, Task
 
 _REPEATS = 3

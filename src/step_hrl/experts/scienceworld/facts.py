@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from step_hrl.roles.text import one_line
+from step_hrl.prompts.text import one_line
 from step_hrl.types import NOTHING
 
 Facts = dict[str, str]

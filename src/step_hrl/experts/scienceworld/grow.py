@@ -12,7 +12,7 @@ from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import NOTHING_LEFT, Rule, Words, pick_up
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 PLANT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+) plant from seed\. .*found in the (?P<room>[a-z ]+)\.")
 FRUIT = re.compile(r"Your task is to grow an? (?P<plant>[a-z]+)\. .*Seeds can be found in the (?P<room>[a-z ]+)\.")

@@ -19,7 +19,7 @@ from step_hrl.experts.scienceworld import (
     thermometer,
 )
 from step_hrl.experts.scienceworld.situation import Situation
-from step_hrl.roles.text import SHOWN_SUBTASKS
+from step_hrl.prompts.text import SHOWN_SUBTASKS
 from step_hrl.types import Observation
 
 _Plan = Callable[[Situation, "re.Match[str]"], str | None]

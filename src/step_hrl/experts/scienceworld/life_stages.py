@@ -9,7 +9,7 @@ from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words, focus
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 ANIMAL = re.compile(r"focus on the (?P<count>\d) life stages of the (?P<animal>[a-z ]+?), starting")
 PLANT = re.compile(r"focus on the life stages of the (?P<plant>[a-z ]+?) plant, starting")

@@ -16,7 +16,7 @@ from step_hrl.experts.scienceworld import (
     subtasks,
 )
 from step_hrl.experts.scienceworld.subtasks import Subtask
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Observation
 
 _RULES: dict[str, skills.Rule] = {

@@ -13,7 +13,7 @@ from step_hrl.experts.scienceworld.screen import Scene, Thing
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import NOTHING_LEFT, Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state of matter of) (?P<substance>[a-z ]+)\.")
 

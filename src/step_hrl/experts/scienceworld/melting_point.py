@@ -11,7 +11,7 @@ from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words
 from step_hrl.experts.scienceworld.subtasks import say
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 TASK = re.compile(
     r"measure the melting point of (?P<thing>.+?), which is located around the (?P<room>[a-z ]+)\."

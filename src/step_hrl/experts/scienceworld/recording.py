@@ -9,7 +9,7 @@ from typing import Protocol
 from step_hrl.envs.base import ActionLimit, TextEnv
 from step_hrl.experts.scienceworld import giving_up, progress
 from step_hrl.experts.scienceworld.mistakes import slip
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Segment, Step, Task
 
 Chooser = Callable[[str, str, Observation], Decision | None]

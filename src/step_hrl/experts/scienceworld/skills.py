@@ -11,7 +11,7 @@ from step_hrl.experts.scienceworld import facts as fact
 from step_hrl.experts.scienceworld import house, screen
 from step_hrl.experts.scienceworld.facts import Facts
 from step_hrl.experts.scienceworld.screen import Scene
-from step_hrl.roles.low_level import Decision
+from step_hrl.prompts.low_level import Decision
 
 Words = dict[str, str]
 Rule = Callable[[Words, Facts, Scene], Decision | None]

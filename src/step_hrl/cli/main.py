@@ -1,0 +1,241 @@
+"""The command line: one line for what went wrong, exit code 2, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from step_hrl.data.episode_files import TornLineWarning
+from step_hrl.errors import RecipeError, StepHrlError
+from step_hrl.pipeline import Pipeline
+from step_hrl.recipes import load_recipe
+from step_hrl.runs import signals
+from step_hrl.runs.files import write_atomically
+from step_hrl.runs.layout import STAGES
+from step_hrl.runs.signals import Stopped
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
+app.add_typer(train_app, name="train")
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/pantry.yaml.", metavar="RECIPE")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
+RoundOption = Annotated[int, typer.Option("--round", min=1, help="Which round of collecting and training.")]
+PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STAGE", help=f"Do this stage and all after it again: {', '.join(STAGES)}."),
+]
+AskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE",
+        help="Take a role (high, low or progress; may be given again): read its prompt, type its reply in one line. "
+        "An action alone stands for `action; False`; `action; True` completes the subtask. q or Ctrl-D leaves. Whoever "
+        "takes all roles needs no policy.",
+    ),
+]
+PauseOption = Annotated[
+    bool,
+    typer.Option(
+        "--pause",
+        help="Wait for Enter before each step; q and Enter leaves. Without a terminal, lines are read from "
+        "standard input, and its end leaves.",
+    ),
+]
+
+_STOPPED = "stopped; what is finished is kept, run the same command to go on"
+
+
+@app.callback()
+def _describe() -> None:
+    """Train language-model agents for long tasks whose prompt never grows."""
+
+
+@app.command()
+def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption = None) -> None:
+    """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
+    pipeline = _pipeline(recipe, overrides)
+    with signals.listening():
+        if begin is not None:
+            pipeline.forget(begin)
+        pipeline.run()
+
+
+@app.command()
+def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Make the recipe's demonstrations with the world's expert, and say what they are like."""
+    with signals.listening():
+        _pipeline(recipe, overrides).demonstrations()
+
+
+@train_app.command()
+def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
+    """Stage 1: behaviour cloning on the recipe's demonstrations."""
+    with signals.listening():
+        folder = _pipeline(recipe, overrides).behavior_cloning()
+    Console().print(f"policy: {folder}", markup=False)
+
+
+@app.command()
+def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
+    """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
+    with signals.listening():
+        _pipeline(recipe, overrides).collect(number)
+
+
+@train_app.command()
+def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
+    """Stage 2: offline RL on demonstrations and collected episodes."""
+    with signals.listening():
+        folder = _pipeline(recipe, overrides).offline_rl(number)
+    Console().print(f"policy: {folder}", markup=False)
+
+
+@app.command("eval")
+def evaluate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    policy: PolicyOption = None,
+    split: Annotated[str | None, typer.Option(help="The split to play; by default all of the recipe's.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Score the untrained backbone instead.")] = False,
+) -> None:
+    """Play a split's tasks with a policy; write the episodes and a summary of their scores."""
+    from step_hrl.evaluation import table
+
+    pipeline = _pipeline(recipe, overrides)
+    chosen = None if untrained else _policy(pipeline, policy)
+    splits = (split,) if split else pipeline.recipe.evaluation.splits
+    with signals.listening():
+        summaries = {name: pipeline.evaluate(name, chosen) for name in splits}
+    Console().print(table(summaries))
+
+
+@app.command()
+def play(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    policy: PolicyOption = None,
+    task: Annotated[str | None, typer.Option(help="Which task, such as boil:14; by default the split's first.")] = None,
+    split: Annotated[str | None, typer.Option(help="Whose tasks; by default the recipe's first.")] = None,
+    expert: Annotated[bool, typer.Option("--expert", help="Watch the world's expert instead of a policy.")] = False,
+    episodes: Annotated[Path | None, typer.Option(help="Show an episode of this file instead of playing one.")] = None,
+    ask: AskOption = None,
+    pause: PauseOption = False,
+) -> None:
+    """Show one episode live: its subtasks, actions and progress."""
+    from step_hrl.cli.viewer import Keyboard, Left, LiveView, replay, taken
+    from step_hrl.engines.person import Person
+
+    if ask and (expert or episodes is not None):
+        raise RecipeError("--ask", "nobody is asked where an episode is only shown", "leave out --expert or --episodes")
+    pipeline = _pipeline(recipe, overrides)
+    replies = taken(ask or (), pipeline.recipe.agent)
+    with LiveView(Console()) as view:
+        keyboard = Keyboard(view)
+        before_step = keyboard.wait if pause else lambda: None
+        try:
+            if episodes is not None:
+                replay(pipeline.stored_episode(episodes, task), view, before_step)
+            elif expert:
+                replay(pipeline.show(task, split), view, before_step)
+            else:
+                person = Person(replies, view.show, keyboard.read, before_step)
+                pipeline.watch(task, split, _policy(pipeline, policy), view, person)
+        except Left:
+            view.show("left before the end")
+
+
+@app.command()
+def compare(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AGENT/SEED",
+            help="Run this cell, such as flat/1 (may be given again), and leave the table to a later call: "
+            "cells may be run side by side.",
+        ),
+    ] = None,
+) -> None:
+    """Train and play the agents that a recipe compares, once a seed each. Goes on where it was left."""
+    from step_hrl.compare import Comparison
+
+    comparison = Comparison(load_recipe(recipe, overrides or ()), Console())
+    with signals.listening():
+        if only:
+            comparison.run_only(only)
+        else:
+            comparison.run()
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/quickstart.", metavar="RUN...")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write it; by default report.html in the first run's folder.")
+    ] = None,
+) -> None:
+    """Write one HTML file that shows runs: scores, tokens, learning curves, and every episode to step through."""
+    from step_hrl.report.page import build
+    from step_hrl.report.runs import read_run
+
+    file = output or runs[0] / "report.html"
+    write_atomically(file, build([read_run(folder) for folder in runs]))
+    Console().print(f"report: {file}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and how to get it."""
+    from step_hrl.cli.doctor import examine
+
+    raise typer.Exit(examine(Console()))
+
+
+def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
+    return Pipeline(load_recipe(path, overrides or ()), Console())
+
+
+def _policy(pipeline: Pipeline, given: Path | None) -> Path:
+    """The policy to play: the one given, or the recipe's own."""
+    if given is not None and pipeline.recipe.api is not None:
+        raise RecipeError("--policy", "the recipe plays the model of its `api:`", "leave out one of the two")
+    return given or pipeline.policy_folder
+
+
+def main() -> None:
+    """Entry point of ``step-hrl``."""
+    warnings.showwarning = _warn
+    try:
+        app(standalone_mode=True)
+    except StepHrlError as error:
+        _fail(str(error), 2)
+    except Stopped as stopped:
+        _fail(_STOPPED, 128 + stopped.signal)
+    except KeyboardInterrupt:
+        _fail(_STOPPED, 130)
+    except OSError as error:
+        # Files of a run say so themselves: this is what is printed, where it goes to a file.
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        _fail(f"standard output: {error.strerror}; free some space and run the same command to go on", 2)
+
+
+def _fail(line: str, code: int) -> None:
+    with suppress(OSError):  # its file may be full too
+        Console(stderr=True).print(f"step-hrl: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
+    if issubclass(category, TornLineWarning):
+        Console(stderr=True).print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)

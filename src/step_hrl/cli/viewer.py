@@ -1,0 +1,245 @@
+"""Watching an episode in the terminal: its subtasks as a spine, each step as it is taken. Whoever watches may type.
+
+Whatever the world, a model or a person said is shown as plain text: never read as markup, and without control
+characters, so that it can neither colour, break nor take over the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from types import TracebackType
+
+from rich.console import Console
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from step_hrl.agents.base import Watcher
+from step_hrl.agents.registry import agent_for, replies_for
+from step_hrl.config import AgentConfig
+from step_hrl.engines.person import Reply
+from step_hrl.errors import RecipeError, did_you_mean
+from step_hrl.prompts.text import clip, one_line
+from step_hrl.types import Episode, Role, Step, Task
+
+ANSWER_CHARACTERS = 240
+"""Longest answer of the world that is shown."""
+
+_STYLES = {"spine": "cyan", "dim": "dim", "bad": "red", "good": "green", "strong": "bold"}
+
+
+class Left(Exception):
+    """Somebody has seen enough of an episode: no failure, the play just ends."""
+
+
+def replay(episode: Episode, watcher: Watcher, before_step: Callable[[], None] = lambda: None) -> None:
+    """Tell a watcher of a recorded episode, as if it were being played; ``before_step`` may hold it up."""
+    for index, segment in enumerate(episode.segments):
+        watcher.segment_started(episode.task, index, segment.subtask)
+        for step in segment.steps:
+            before_step()
+            watcher.step_taken(episode.task, step)
+    watcher.episode_finished(episode)
+
+
+def taken(roles: Sequence[str], config: AgentConfig) -> dict[Role, Reply]:
+    """The named roles of an agent, with how a person replies for each.
+
+    Raises :class:`~step_hrl.errors.RecipeError` for one that the agent does not ask.
+    """
+    replies = replies_for(config)
+    known = {role.value: role for role in Role if role in replies}
+    for role in roles:
+        if role not in known:
+            got = f"the agent {agent_for(config).name} has no such role"
+            raise RecipeError(f"--ask {role}", got, did_you_mean(role, known))
+    return {known[role]: replies[known[role]] for role in roles}
+
+
+class LiveView:
+    """A :class:`~step_hrl.agents.base.Watcher` that prints one episode as it happens; a context manager.
+
+    What happened stays in the terminal (or in the file it is sent to); below it a line says what is going on. Where
+    several episodes run at once it follows one, and when that is over, the next that begins a subtask.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        self._live = Live(console=self._console, transient=True)
+        self._task: Task | None = None
+        self._subtask = ""
+        self._actions = 0
+        self._score = 0.0
+        plain = self._console.options.ascii_only
+        self._dot, self._bar, self._end = ("*", "|", "=") if plain else ("●", "│", "◆")
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        """Take the line below away while somebody types: it would be drawn over what is typed."""
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
+    def show(self, text: str) -> None:
+        """Show text as it is, line by line."""
+        for line in text.split("\n"):
+            # What the terminal folds can be copied as the one line it is.
+            self._console.print(self._plain(line if line.isprintable() else one_line(line)), soft_wrap=True)
+
+    def erase_line(self) -> None:
+        """Take back the last line, if this is a terminal."""
+        self._console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
+
+    def segment_started(self, task: Task, segment_index: int, subtask: str) -> None:
+        """Show the subtask; the first one of an episode also shows the task."""
+        if not self._follows(task, segment_index):
+            return
+        if segment_index == 0:
+            self._begin(task)
+        self._subtask = subtask
+        named = self._text(subtask, "strong") if subtask else self._text("(no readable subtask)", "bad")
+        self._line(self._dot, str(segment_index + 1), named)
+        self._show_status()
+
+    def step_taken(self, task: Task, step: Step) -> None:
+        """Show the action, whether the world understood it, its reward, the answer and the new progress."""
+        if self._task is None or task.key != self._task.key:
+            return
+        self._actions += 1
+        self._score += step.reward
+        self._line(self._bar, str(self._actions), self._action(step))
+        self._line(self._bar, "", self._text(clip(step.next_observation.text, ANSWER_CHARACTERS), "dim"))
+        if step.progress_unreadable is not None:
+            self._line(self._bar, "", self._text(f"progress reply not readable: {step.progress_unreadable!r}", "bad"))
+        elif step.next_local_progress is not None:
+            self._line(self._bar, "", self._text(f"progress: {step.next_local_progress}"))
+        self._show_status()
+
+    def episode_finished(self, episode: Episode) -> None:
+        """Show how it ended."""
+        if self._task is not None and episode.task.key != self._task.key:
+            return
+        if self._task is None:
+            self._begin(episode.task)
+        for segment in episode.segments:
+            if segment.unreadable is not None:
+                self._line(self._bar, "", self._text(f"subtask reply not readable: {segment.unreadable!r}", "bad"))
+        if episode.error is not None:
+            self._line(self._bar, "", self._text(f"failed: {episode.error}", "bad"))
+        tokens = sum(usage.total for usage in episode.usages.values())
+        said = "success" if episode.success else "no success"
+        ending = f"score {100 * episode.score:.1f} of 100, {said}, {len(episode.steps)} actions, {tokens} tokens"
+        self._line(self._end, "", self._text(ending, "good" if episode.success else "strong"))
+        self._task = None
+        self._live.update(Text(""))
+
+    def _follows(self, task: Task, segment_index: int) -> bool:
+        """Follow the first to begin; a lost episode that is played again begins anew."""
+        if self._task is None:
+            return segment_index == 0
+        return task.key == self._task.key
+
+    def _begin(self, task: Task) -> None:
+        self._task, self._actions, self._score = task, 0, 0.0
+        self._console.print(self._text(f"{task.env} {task.key} ({task.split})", "strong"))
+        self._console.print(self._text(task.instruction))
+
+    def _action(self, step: Step) -> Text:
+        if step.unreadable is not None:
+            return self._text(f"reply not readable: {step.unreadable!r}", "bad")
+        parts = [self._text(step.action)]
+        if not step.understood:
+            parts.append(self._text("not understood", "bad"))
+        if step.reward:
+            parts.append(self._text(f"{100 * step.reward:+.1f}", "good" if step.reward > 0 else "bad"))
+        if step.subtask_done:
+            refused = self._text("subtask said to be done", "dim")
+            parts.append(self._text("subtask done", "good") if step.understood else refused)
+        return Text("  ").join(parts)
+
+    def _show_status(self) -> None:
+        status = f"{self._subtask}: {self._actions} actions, score so far {100 * self._score:.1f}"
+        self._live.update(Spinner("line", self._text(clip(status, max(10, self._console.width - 4)), "dim")))
+
+    def _line(self, mark: str, number: str, content: Text) -> None:
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=1)
+        row.add_column(width=3, justify="right")
+        row.add_column(overflow="fold")
+        row.add_row(self._text(mark, "spine"), number, content)
+        self._console.print(row)
+
+    def _text(self, said: str, style: str = "") -> Text:
+        """One line of plain text, without runs of white space."""
+        return self._plain(one_line(said), style)
+
+    def _plain(self, line: str, style: str = "") -> Text:
+        """A line with what this terminal can show of it."""
+        encoding = self._console.encoding
+        return Text(line.encode(encoding, "replace").decode(encoding), style=_STYLES.get(style, ""))
+
+
+class Keyboard:
+    """Somebody who types while a view is shown, line by line. A pipe may type instead: its lines are shown."""
+
+    def __init__(self, view: LiveView) -> None:
+        self._view = view
+        self._explained = False
+        # Where Python has it, arrow keys edit the line and bring back those before.
+        with suppress(ImportError):
+            import_module("readline")
+
+    def read(self) -> str:
+        """A line without control characters. Raises :class:`Left` for ``q`` and at the end of the input."""
+        if not self._explained:
+            self._view.show("(type a line; an empty one brings a hint, q leaves)")
+            self._explained = True
+        with self._view.resting():
+            line = _typed("> ")
+        if not _is_terminal():
+            self._view.show(f"> {line}")
+        return line
+
+    def wait(self) -> None:
+        """Wait for Enter, whatever is typed before it. Raises :class:`Left` like :meth:`read`."""
+        with self._view.resting():
+            _typed("Enter: next step, q: leave ")
+            if _is_terminal():
+                self._view.erase_line()
+
+
+def _typed(label: str) -> str:
+    if sys.stdin is None:  # closed by whoever started the process
+        raise Left
+    try:
+        line = input(label if _is_terminal() else "")
+    except EOFError:
+        raise Left from None
+    except UnicodeDecodeError:  # not of this terminal's encoding: as good as nothing
+        return ""
+    # What cannot be encoded could be neither shown nor sent to a model.
+    line = one_line(line.encode(errors="replace").decode())
+    if line.lower() == "q":
+        raise Left
+    return line
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -1,0 +1,207 @@
+"""Episodes cut into augmented step-level transitions (paper, section 3.2). Pure.
+
+Every state is the prompt its role read, rendered by the same function as at acting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import TypeVar
+
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.types import Episode, Role, Segment, Step, Transition
+
+Item = TypeVar("Item")
+
+SUBTASK_REWARD = 1.0
+"""The low level's reward at the step that completes its subtask."""
+NOT_UNDERSTOOD_REWARD = -1.0
+"""The low level's reward for an action the world did not understand, or a reply that is none."""
+
+
+Judge = Callable[[Segment], bool]
+"""Whether a subtask that the low level says is complete counts as completed."""
+
+
+def claimed(segment: Segment) -> bool:
+    """The reference's judge: every claim counts."""
+    return segment.ended_by == "policy"
+
+
+def transitions(episode: Episode, judge: Judge = claimed) -> list[Transition]:
+    """All transitions of an episode: the high level's, then, subtask by subtask, the low level's and the progress'.
+
+    ``judge`` decides which of the subtasks said to be complete are worth the low level's reward.
+    """
+    cut = list(high(episode))
+    for segment in episode.segments:
+        rewards = low_rewards(segment, judge)
+        cut += low(episode, segment, _low_states(segment), rewards)
+        cut += _progress(episode, segment, rewards)
+    return cut
+
+
+def chained(cut: Sequence[Transition]) -> list[list[Transition]]:
+    """Transitions of one role of one episode that each led to the next, in the order of their first."""
+    chains: list[list[Transition]] = []
+    open_chains: dict[tuple[str, Role], list[Transition]] = {}
+    for transition in cut:
+        key = (transition.episode_id, transition.role)
+        chain = open_chains.get(key)
+        if chain is not None and chain[-1].next_state == transition.state:
+            chain.append(transition)
+        else:
+            open_chains[key] = [transition]
+            chains.append(open_chains[key])
+    return chains
+
+
+def distinct(cut: Iterable[Transition]) -> list[Transition]:
+    """The first of all transitions that share role, state and utterance, in order."""
+    first: dict[tuple[Role, str, str], Transition] = {}
+    for transition in cut:
+        first.setdefault((transition.role, transition.state, transition.utterance), transition)
+    return list(first.values())
+
+
+def high(episode: Episode) -> Iterator[Transition]:
+    """The high level's: s = (c, G_k, p^_(k-1), o^k_0), u = g_k, r = the subtask's reward, s' the next one's state."""
+    for segment, following in _with_following(episode.segments):
+        over = following is None and _ended(segment)
+        yield transition(
+            episode,
+            Role.HIGH,
+            state=_high_state(episode, segment),
+            utterance=high_level.utterance(segment.subtask) if segment.unreadable is None else segment.unreadable,
+            reward=segment.reward,
+            next_state=None if over else _high_state(episode, following or _interrupted(segment)),
+            terminated=over,
+            duration=max(1, segment.duration),
+            imitable=not segment.perturbed,
+        )
+
+
+def _high_state(episode: Episode, segment: Segment) -> str:
+    return high_level.render(
+        high_level.State(
+            episode.task.instruction,
+            segment.completed_subtasks,
+            segment.previous_final_progress,
+            segment.first_observation,
+        )
+    )
+
+
+def _ended(segment: Segment) -> bool:
+    """Whether nothing can follow: the world ended, or the high level said nothing that could be acted on."""
+    return segment.ended_by == "unreadable" or any(step.terminated for step in segment.steps)
+
+
+def _interrupted(segment: Segment) -> Segment:
+    """The state after a cut at the action limit: as if the next subtask were asked for now."""
+    return Segment(
+        subtask="",
+        completed_subtasks=(*segment.completed_subtasks, segment.subtask),
+        previous_final_progress=segment.final_progress,
+        first_observation=segment.steps[-1].next_observation if segment.steps else segment.first_observation,
+        steps=(),
+        ended_by="limit",
+    )
+
+
+def low(episode: Episode, segment: Segment, states: Sequence[str], rewards: Sequence[float]) -> Iterator[Transition]:
+    """The low level's in a segment: u = the action and its flag; the subtask's end is terminal.
+
+    ``states`` are the prompts it read, one a step, and the one it would have read after the last.
+    """
+    for number, (step, after) in enumerate(_with_following(segment.steps)):
+        over = _subtask_over(segment, step, after)
+        decision = low_level.Decision(step.action, step.subtask_done)
+        yield transition(
+            episode,
+            Role.LOW,
+            state=states[number],
+            utterance=low_level.utterance(decision) if step.unreadable is None else step.unreadable,
+            reward=rewards[number],
+            next_state=None if over else states[number + 1],
+            terminated=over,
+            imitable=not step.perturbed,
+        )
+
+
+def _low_states(segment: Segment) -> list[str]:
+    """s = (g_k, p_t, o_t)."""
+    read = [(step.local_progress, step.observation) for step in segment.steps]
+    read += [(_progress_after(step), step.next_observation) for step in segment.steps[-1:]]
+    return [low_level.render(low_level.State(segment.subtask, progress, seen)) for progress, seen in read]
+
+
+def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
+    """s = (g_k, p_(t-1), a_(t-1), o_t), u = p_t; reward and end mirror the low step that it follows."""
+    for (step, following), reward in zip(_with_following(segment.steps), rewards, strict=True):
+        if step.next_local_progress is None:
+            continue  # the last step of an episode has no progress update
+        unreadable = step.progress_unreadable
+        over = _subtask_over(segment, step, following)
+        if following is None and not over:
+            continue  # the episode broke here: what its update led to is not known
+        yield transition(
+            episode,
+            Role.PROGRESS,
+            state=_progress_state(segment, step),
+            utterance=local_progress.utterance(step.next_local_progress) if unreadable is None else unreadable,
+            reward=reward,
+            next_state=None if over or following is None else _progress_state(segment, following),
+            terminated=over,
+        )
+
+
+def _progress_state(segment: Segment, step: Step) -> str:
+    return local_progress.render(
+        local_progress.State(segment.subtask, step.local_progress, step.action, step.next_observation)
+    )
+
+
+def _with_following(items: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Each item with the one after it.
+
+    >>> list(_with_following("ab"))
+    [('a', 'b'), ('b', None)]
+    """
+    return zip_longest(items, items[1:])
+
+
+def _progress_after(step: Step) -> str:
+    return step.local_progress if step.next_local_progress is None else step.next_local_progress
+
+
+def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
+    """Whether the subtask ended with a step. That its low level said so is not enough: see ``AgentConfig``."""
+    return step.terminated or (following is None and segment.ended_by == "policy")
+
+
+def low_rewards(segment: Segment, judge: Judge) -> list[float]:
+    """The low level's: 1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
+    rewards = [0.0 if step.understood else NOT_UNDERSTOOD_REWARD for step in segment.steps]
+    if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].understood and judge(segment):
+        rewards[-1] = SUBTASK_REWARD
+    return rewards
+
+
+def transition(
+    episode: Episode,
+    role: Role,
+    *,
+    state: str,
+    utterance: str,
+    reward: float,
+    next_state: str | None,
+    terminated: bool,
+    duration: int = 1,
+    imitable: bool = True,
+) -> Transition:
+    """A transition of an episode."""
+    return Transition(
+        role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name, imitable
+    )

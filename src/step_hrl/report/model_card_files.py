@@ -1,0 +1,145 @@
+"""What lies beside a policy's weights for whoever is given it: a model card, and the recipe to play it with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import safe_open
+
+from step_hrl.config import BehaviorCloningConfig, OfflineRLConfig, Recipe
+from step_hrl.data.codec import from_json, to_json
+from step_hrl.errors import DataError
+from step_hrl.evaluation import read_summary
+from step_hrl.recipes import to_yaml
+from step_hrl.report.model_card import Decision, Outcome, Scored, Training, render
+from step_hrl.runs.files import write_atomically, write_if_changed
+from step_hrl.runs.layout import METRICS_FILE, RECIPE_FILE, SELECTION_FILE, SUMMARY_FILE, TRAINING_FILE
+from step_hrl.runs.timing import seconds
+from step_hrl.types import Episode, Transition
+
+CARD_FILE = "README.md"
+
+
+def training_of(
+    recipe: Recipe,
+    stage: int,
+    demonstrations: Sequence[Episode],
+    collected: Sequence[Episode],
+    train: Sequence[Transition],
+    held_out: Sequence[Transition],
+    versions: Mapping[str, str],
+) -> Training:
+    """What there is to say of a training that begins: of stage 1, or of a round of stage 2 (``stage``, from 1)."""
+    config: BehaviorCloningConfig | OfflineRLConfig | None = recipe.offline_rl if stage else recipe.behavior_cloning
+    weights = (config or recipe.behavior_cloning).role_weights
+    learnt = [t for t in train if getattr(weights, t.role.value) > 0 and (stage or t.imitable)]
+    examples: dict[str, Decision] = {}
+    for transition in learnt:
+        if transition.imitable:
+            examples.setdefault(transition.role.value, Decision(transition.state, transition.utterance))
+    packages = ("torch", "transformers", *(("peft",) if recipe.backbone.lora else ()))
+    return Training(
+        recipe=recipe.name,
+        recipe_yaml=to_yaml(recipe),
+        seed=recipe.seed,
+        stage=stage,
+        world=recipe.world.name,
+        tasks=tuple(sorted({episode.task.name for episode in (*demonstrations, *collected)})),
+        demonstrations=len(demonstrations),
+        demonstrations_split=recipe.demonstrations.split,
+        collected=len(collected),
+        collected_split=recipe.collection.split,
+        held_out=len({transition.episode_id for transition in held_out}),
+        decisions=len(learnt),
+        tokens=config.tokens if config else None,
+        backbone=recipe.backbone.source,
+        base_model=recipe.backbone.source if _on_the_hub(recipe.backbone.source) else None,
+        adapter=recipe.backbone.lora is not None,
+        prompt_format=recipe.backbone.prompt_format,
+        agent=recipe.agent.kind,
+        versions={**versions, **{package: version(package) for package in packages}},
+        examples=examples,
+    )
+
+
+def note(folder: Path, training: Training) -> None:
+    """Write down in a stage's folder what its policy is about to be trained on and with."""
+    write_atomically(folder / TRAINING_FILE, json.dumps(to_json(training), indent=1, ensure_ascii=False) + "\n")
+
+
+def describe(policy: Path, digest: str, evaluations: Path) -> None:
+    """Write a policy's card, and its recipe, from what its stage's folder and its evaluations have on record.
+
+    ``digest`` is what summaries below ``evaluations`` know the policy by. A policy of whose training nothing is noted
+    (or by another version, in other words) is left as it is: what is in its folder may be somebody else's.
+    """
+    try:
+        noted = json.loads((policy.parent / TRAINING_FILE).read_text(encoding="utf-8"))
+        training = from_json(Training, noted)
+    except (OSError, ValueError, DataError):
+        return
+    card = render(training, _outcome(policy), _scored(digest, evaluations))
+    write_if_changed(policy / CARD_FILE, card)
+    write_if_changed(policy / RECIPE_FILE, training.recipe_yaml)
+
+
+def _on_the_hub(source: str) -> bool:
+    named = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) is not None
+    return named and not source.endswith(".gguf") and not Path(source).exists()
+
+
+def _outcome(policy: Path) -> Outcome:
+    stage = policy.parent
+    selection = _json(stage / SELECTION_FILE)
+    return Outcome(
+        updates=_updates(stage / METRICS_FILE),
+        seconds=seconds(stage) or None,
+        parameters=_parameters(policy),
+        chosen=selection.get("chosen"),
+        chosen_on=selection.get("split"),
+    )
+
+
+def _scored(digest: str, evaluations: Path) -> dict[str, Scored]:
+    """The policy's evaluations by split: the latest, where there are several."""
+    scored: dict[str, Scored] = {}
+    files = [file for file in evaluations.glob(f"*/{SUMMARY_FILE}") if ".superseded-" not in file.parent.name]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
+        # A damaged summary scores nothing; whoever reads it for its own sake is told.
+        with suppress(DataError):
+            summary, provenance = read_summary(file)
+            if provenance.get("policy") == digest:
+                scored[provenance.get("split", "?")] = Scored(summary, provenance)
+    return dict(sorted(scored.items()))
+
+
+def _updates(metrics: Path) -> int | None:
+    lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.is_file() else []
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):  # a kill may have cut the last one short
+            return int(json.loads(line)["update"])
+    return None
+
+
+def _parameters(policy: Path) -> int | None:
+    """How many weights the model's or the adapters' files hold; the critics' are not asked."""
+    count = 0
+    for file in policy.glob("*model*.safetensors"):
+        with cast(Any, safe_open)(str(file), "np") as tensors:
+            count += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count or None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """An object on record; an empty one where there is none that can be read."""
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    return {}

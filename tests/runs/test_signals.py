@@ -1,0 +1,109 @@
+"""Whoever asks long work to stop gets a place to go on from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from tests.scripted import CountingWorld, ScriptedEngine, count_well
+from tests.test_kill import finish, folder, start
+
+from step_hrl.agents.step_hrl import StepHrlAgent
+from step_hrl.envs.pantry import PantryWorld
+from step_hrl.envs.pool import WorkerPool
+from step_hrl.rollout import rollout
+from step_hrl.runs import manifest, signals
+from step_hrl.runs.signals import Stopped
+from step_hrl.stages.demonstrations import demonstrate
+from step_hrl.training import checkpoints
+from step_hrl.types import Ask, Episode, Job
+
+__all__ = ["folder"]
+
+
+def test_a_signal_asks_and_a_second_one_does_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with signals.listening():
+        assert not signals.asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.asked()
+        assert "again stops at once" in capsys.readouterr().err
+        with pytest.raises(Stopped) as stopped:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.value.signal == signal.SIGINT
+        assert signals.stopped().signal == signal.SIGTERM
+    assert not signals.asked()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_running_episodes_are_finished_and_no_others_begun() -> None:
+    said: list[Ask] = []
+
+    def stop_soon(ask: Ask) -> str:
+        said.append(ask)
+        if len(said) == 12:
+            signals.ask()
+        return count_well(ask)
+
+    episodes: list[Episode] = []
+    jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=9)]
+    pool = WorkerPool(CountingWorld(), workers=1, simulators_per_worker=3, action_limit=12)
+    with signals.listening(), pool, pytest.raises(Stopped):
+        rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_soon), pool, concurrent=3, on_episode=episodes.append)
+    assert len(episodes) == 3
+    assert all(episode.success for episode in episodes)
+
+
+def test_a_stop_asked_for_at_the_last_episode_stops_nothing() -> None:
+    def stop_at_once(ask: Ask) -> str:
+        signals.ask()
+        return count_well(ask)
+
+    episodes: list[Episode] = []
+    jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=1)]
+    with signals.listening(), WorkerPool(CountingWorld(), workers=1, simulators_per_worker=1, action_limit=12) as pool:
+        rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_at_once), pool, concurrent=1, on_episode=episodes.append)
+    assert len(episodes) == 1
+
+
+def test_demonstrations_under_way_are_finished_and_no_others_begun() -> None:
+    shown: list[Episode] = []
+
+    def keep(episode: Episode) -> None:
+        shown.append(episode)
+        signals.ask()
+
+    jobs = [Job(task) for task in PantryWorld().tasks("train", per_task=5)]
+    pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, action_limit=30)
+    with signals.listening(), pool, pytest.raises(Stopped):
+        demonstrate(jobs, pool, action_limit=30, perturbed=0.0, on_episode=keep)
+    assert 1 <= len(shown) <= 2
+    assert all(episode.success for episode in shown)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_that_is_asked_to_stop_goes_on_to_the_same_weights(folder: Path, processes: int) -> None:
+    words = ["train", "bc", "small.yaml", f"behavior_cloning.processes={processes}"]
+    words += ["behavior_cloning.epochs=60", "behavior_cloning.log_every=1", "behavior_cloning.checkpoint_every=1000"]
+    finish(folder, "demos", "small.yaml")
+    shutil.copytree(folder / "runs/small", folder / "runs/untouched")
+    stage = folder / "runs/small/behavior_cloning"
+    running = start(folder, *words)
+    while not (stage / "metrics.jsonl").is_file():
+        assert running.poll() is None, "training ended before it could be stopped"
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 128 + signal.SIGTERM
+    kept = checkpoints.latest(stage)
+    assert kept is not None
+    assert kept.name.startswith("stopped-")
+    assert checkpoints.every(stage) == []
+    finish(folder, *words)
+    assert not kept.exists(), "the first checkpoint after it takes its place"
+    finish(folder, *words, "output=runs/untouched")
+    ended, untouched = (
+        folder / "runs" / run / "behavior_cloning/policy/model.safetensors" for run in ("small", "untouched")
+    )
+    assert manifest.digest_file(ended) == manifest.digest_file(untouched)
