@@ -61,7 +61,7 @@ def main() -> None:
     by_name = [world.tasks("train", [name], VARIATIONS) for name in TASKS]
     tasks = [task for one_of_each in zip(*by_name, strict=True) for task in one_of_each]
     together, alone = Totals(), Totals()
-    with WorkerPool(world, workers=WORKERS, simulators_per_worker=INTERLEAVED // WORKERS, action_limit=30) as pool:
+    with WorkerPool(world, workers=WORKERS, simulators_per_worker=INTERLEAVED // WORKERS, max_episode_steps=30) as pool:
         play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs
         for number in range(ROUNDS):
             part = tasks[number::ALONE_EVERY]

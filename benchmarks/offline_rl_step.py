@@ -1,4 +1,4 @@
-"""Transitions a second of stage 2: one pass over chained rows, against the public code's schedule, in one run.
+"""Transitions a second of stage 2: one pass over trajectories_of rows, against the public code's schedule, in one run.
 
     .venv/bin/python benchmarks/offline_rl_step.py [EPISODES_FILE]
 
@@ -41,7 +41,7 @@ from step_hrl.losses import (
 )
 from step_hrl.models import backbone as backbones
 from step_hrl.models.collate import (
-    Chain,
+    Trajectory,
     TransitionBatch,
     TransitionTokens,
     batches_of_similar_length,
@@ -102,10 +102,12 @@ def ours(file: str) -> Update:
     told = load(file)
     objective = make_objective(told)
     config = objective.config
-    chains = encode(told, objective.backbone.tokenizer, config, 2048)
-    at_random = list(islice(batches(singly(chains)), 200))
-    tokens = sum(BATCH * max(len(chain.links[0]) for chain in some) for some in at_random) // len(at_random)
-    samples = [piece for chain in chains for piece in pieces(chain, tokens // 2)]
+    trajectories = encode(told, objective.backbone.tokenizer, config, 2048)
+    at_random = list(islice(batches(singly(trajectories)), 200))
+    tokens = sum(BATCH * max(len(trajectory.transitions[0]) for trajectory in some) for some in at_random) // len(
+        at_random
+    )
+    samples = [piece for trajectory in trajectories for piece in pieces(trajectory, tokens // 2)]
     sizes = [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
     order = cycle(batches_of_similar_length(sizes, tokens, 0, 0))
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-5, fused=True)
@@ -139,8 +141,8 @@ def public_schedule(file: str) -> Update:
     def update() -> int:
         chosen = next(order)
         pad = backbone.tokenizer.pad
-        now = collate([Chain(chain.links) for chain in chosen], pad)
-        following = collate([Chain((as_state(chain),)) for chain in chosen], pad)
+        now = collate([Trajectory(trajectory.transitions) for trajectory in chosen], pad)
+        following = collate([Trajectory((as_state(trajectory),)) for trajectory in chosen], pad)
         rows = torch.arange(len(chosen))
         with backbone.autocast("auto"):
             # First the critic: s and u in one pass, s' in another.
@@ -159,7 +161,7 @@ def public_schedule(file: str) -> Update:
             logits = backbone.logits(read(now))
             chances = logits[:, :-1].log_softmax(dim=-1).gather(2, now.input_ids[:, 1:, None])[..., 0]
             log_probs = torch.cat([chances.new_zeros(len(chosen), 1), chances], dim=1)
-            weight = advantage_weight(estimates.target_q - estimates.value, config.temperature, config.max_weight)
+            weight = advantage_weight(estimates.target_q - estimates.value, config.awr_beta, config.awr_max_weight)
             (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
         actor.step()
         actor.zero_grad()
@@ -172,22 +174,30 @@ def public_schedule(file: str) -> Update:
 WAYS: dict[str, Callable[[str], Update]] = {"ours": ours, "public_schedule": public_schedule}
 
 
-def singly(chains: Sequence[Chain]) -> list[Chain]:
+def singly(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     """Every transition by itself, with the state it led to."""
     return [
-        Chain((link,), after=following)
-        for chain in chains
-        for link, following in zip(chain.links, [*(link.state for link in chain.links[1:]), chain.after], strict=True)
+        Trajectory((transition,), after=following)
+        for trajectory in trajectories
+        for transition, following in zip(
+            trajectory.transitions,
+            [*(transition.state for transition in trajectory.transitions[1:]), trajectory.after],
+            strict=True,
+        )
     ]
 
 
-def as_state(chain: Chain) -> TransitionTokens:
+def as_state(trajectory: Trajectory) -> TransitionTokens:
     """The state after a single transition as a row of its own, padded by an utterance that nobody reads."""
-    link = chain.links[0]
-    return type(link)(link.role, chain.after if chain.after is not None else link.state, link.utterance[-1:])
+    transition = trajectory.transitions[0]
+    return type(transition)(
+        transition.role,
+        trajectory.after if trajectory.after is not None else transition.state,
+        transition.utterance[-1:],
+    )
 
 
-def batches(samples: Sequence[Chain]) -> Iterator[list[Chain]]:
+def batches(samples: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
     draw = random.Random(0)
     while True:
         order = draw.sample(range(len(samples)), len(samples))
@@ -199,7 +209,7 @@ def make_objective(told: Sequence[Transition]) -> OfflineRL:
     """The same model whichever way it is trained; the critics' gradient reaches the backbone, as in the public code."""
     texts = (text for t in told for text in (t.state, f" {t.utterance}\n"))
     backbone = backbones.load(BACKBONE, texts=texts, device="cpu").train()
-    config = OfflineRLConfig(critic_gradient=1.0)
+    config = OfflineRLConfig(critic_grad_scale=1.0)
     return OfflineRL(backbone, Critics(BACKBONE.tiny.width), config)
 
 
@@ -209,7 +219,7 @@ def load(file: str) -> list[Transition]:
     world = PantryWorld()
     tasks = world.tasks("train", None, EPISODES // 4)
     show, env = expert_for("pantry"), world.open().env()
-    return [t for task in tasks for t in transitions(show(env, task, action_limit=60, perturbed=0.1).episode)]
+    return [t for task in tasks for t in transitions(show(env, task, max_episode_steps=60, perturbed=0.1).episode)]
 
 
 def peak_memory(name: str, file: str) -> int:

@@ -54,7 +54,7 @@ def write_run(folder: Path, episodes: int) -> None:
     with file.open("wb") as stream:
         for number in range(episodes):
             task, repeat = tasks[number % len(tasks)], number // len(tasks)
-            shown = expert(env, task, action_limit=50, perturbed=0.3, repeat=repeat).episode
+            shown = expert(env, task, max_episode_steps=50, perturbed=0.3, repeat=repeat).episode
             stream.write(encode_line(replace(shown, id=f"{task.key}/{repeat}")))
 
 

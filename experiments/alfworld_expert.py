@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
         episodes: dict[str, list[Episode]] = defaultdict(list)
         with Reporter(Console(stderr=True), split, len(tasks)) as reporter:
             for task in tasks:
-                episodes[task.name].append(expert(env, task, action_limit=ACTION_LIMIT).episode)
+                episodes[task.name].append(expert(env, task, max_episode_steps=ACTION_LIMIT).episode)
                 reporter.advance(note=task.key)
         episodes["all"] = [episode for played in list(episodes.values()) for episode in played]
         print(json.dumps({"split": split, **{name: figures(played) for name, played in episodes.items()}}, indent=1))

@@ -23,7 +23,7 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from step_hrl.agents.registry import agent_for
-from step_hrl.data.transitions import claimed
+from step_hrl.data.transitions import trust_policy
 from step_hrl.models.cost import Shape, multiply_adds
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.pipeline import Pipeline
@@ -58,7 +58,7 @@ def episodes_of(cell: Path, split: str) -> list[tuple[int, int, int, int]]:
     tokenizer, shape = LineTokenizer(hf, recipe.backbone.prompt_format), Shape.read(pipeline.policy_folder)
     costs: list[tuple[int, int, int, int]] = []
     for episode in pipeline.evaluated(split):
-        asked = agent.transitions(episode, claimed)
+        asked = agent.transitions(episode, trust_policy)
         prompts = tokenizer.encode_prompts([transition.state for transition in asked])
         total = sum(episode.usages.values(), Usage())
         if (found := sum(map(len, prompts))) != total.prompt_tokens:

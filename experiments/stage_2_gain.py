@@ -4,7 +4,7 @@
 
 Runs the recipe once a seed into `runs/<name>-seed<seed>` (what is there is not done again) and compares the mean
 scores of both stages on the splits. Intervals are Student's over the seeds' differences, 95%. How V(s) goes with the
-return that followed on held-out episodes stands beside them. Printed as JSON.
+return that return_to_go on held-out episodes stands beside them. Printed as JSON.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def scores(pipeline: Pipeline, split: str) -> tuple[float, float]:
 
 
 def values(pipeline: Pipeline) -> dict[str, float]:
-    """Rank correlation of V(s) with the return that followed, by role."""
+    """Rank correlation of V(s) with the return that return_to_go, by role."""
     found: dict[str, float] = json.loads(pipeline.policy_folder.with_name(VALUES_FILE).read_text())
     return {role: round(value, 3) for role, value in found.items()}
 

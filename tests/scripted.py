@@ -14,7 +14,7 @@ from step_hrl.types import Ask, Observation, Role, Task, Usage, Utterance
 
 @dataclass(frozen=True)
 class CountingWorld:
-    """A world whose score is the share of five `count` actions done; other actions are not understood.
+    """A world whose score is the share of five `count` actions done; other actions are invalid.
 
     ``die`` kills the worker's process, ``hang`` sleeps for a minute, ``raise`` fails in Python.
     """
@@ -29,11 +29,11 @@ class CountingWorld:
     def provenance(self, split: str) -> dict[str, str]:
         return {"counting": "1"}
 
-    def open(self) -> CountingHost:
-        return CountingHost()
+    def open(self) -> CountingFactory:
+        return CountingFactory()
 
 
-class CountingHost:
+class CountingFactory:
     def env(self) -> CountingEnv:
         return CountingEnv()
 
@@ -56,11 +56,11 @@ class CountingEnv:
             time.sleep(60)
         if action == "raise":
             raise RuntimeError("the world broke")
-        understood = action == "count"
-        self.count += understood
-        info: Info = {"score": self.count / 5, "success": self.count == 5, "understood": understood}
-        text = f"You count to {self.count}." if understood else "Nothing happens."
-        return self._see(text), 0.2 * understood, self.count == 5, False, info
+        is_valid_action = action == "count"
+        self.count += is_valid_action
+        info: Info = {"score": self.count / 5, "success": self.count == 5, "is_valid_action": is_valid_action}
+        text = f"You count to {self.count}." if is_valid_action else "Nothing happens."
+        return self._see(text), 0.2 * is_valid_action, self.count == 5, False, info
 
     def _see(self, text: str) -> Observation:
         return Observation(text, f"room: {self.count} marks", "chalk")

@@ -19,7 +19,7 @@ from step_hrl.recipes import load_recipe
 
 RECIPE = """\
 name: small
-world: {name: pantry, workers: 1, action_limit: 4, tasks: [put-one, examine-in-light]}
+world: {name: pantry, workers: 1, max_episode_steps: 4, tasks: [put-one, examine-in-light]}
 demonstrations: {per_task: 2}
 backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 1024}}
 generation: {max_new_tokens: {high: 3, low: 3, progress: 3}}
@@ -143,7 +143,7 @@ def test_one_agent_alone_is_no_comparison(recipe: Path) -> None:
 
 def test_ablations_of_stage_2_read_as_many_tokens(recipe: Path) -> None:
     stage_2 = """\
-offline_rl: {epochs: 9, held_out_fraction: 0.5, keep_checkpoints: 1}
+offline_rl: {epochs: 9, validation_fraction: 0.5, keep_checkpoints: 1}
 collection: {per_task: 2}
 """
     text = RECIPE.replace("  tokens: 4000\n", "  tokens: 4000\n  offline_rl_tokens: 3000\n").replace("[0, 1]", "[0]")

@@ -19,10 +19,12 @@ from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Usag
 HERE = Observation("here")
 
 
-def a_step(*, understood: bool = True, unreadable: str | None = None, progress_unreadable: str | None = None) -> Step:
+def a_step(
+    *, is_valid_action: bool = True, unreadable: str | None = None, progress_unreadable: str | None = None
+) -> Step:
     usages = {Role.LOW: Usage(40, 10, 5), Role.PROGRESS: Usage(30, 0, 10)}
     return Step(
-        HERE, "p", "look", False, 0.0, HERE, "p", understood,
+        HERE, "p", "look", False, 0.0, HERE, "p", is_valid_action,
         unreadable=unreadable, progress_unreadable=progress_unreadable, usages=usages,
     )  # fmt: skip
 
@@ -36,8 +38,8 @@ def an_episode(
 
 EPISODES = [
     an_episode("boil", 1.0, [a_step()] * 3, success=True),
-    an_episode("boil", 0.5, [a_step(), a_step(understood=False)]),
-    an_episode("boil", 0.0, [a_step(understood=False, unreadable="?")], error="the worker died"),
+    an_episode("boil", 0.5, [a_step(), a_step(is_valid_action=False)]),
+    an_episode("boil", 0.0, [a_step(is_valid_action=False, unreadable="?")], error="the worker died"),
     an_episode("melt", 0.1, [a_step(progress_unreadable="")] * 4),
 ]
 
@@ -55,7 +57,7 @@ def test_the_overall_figures_are_those_worked_out_by_hand() -> None:
     assert overall.tokens_per_step == {"high": 40.0, "low": 45.0, "progress": 40.0}
     assert overall.total_tokens_per_step == 125.0
     assert overall.longest_prompt_tokens == 90
-    assert overall.not_understood_share == 2 / 10
+    assert overall.invalid_action_share == 2 / 10
     assert overall.unreadable_share == 5 / 24
     assert summary.splits == ("dev",)
 
@@ -80,7 +82,7 @@ def test_an_agent_without_replies_has_no_unreadable_ones() -> None:
     silent = [replace(EPISODES[0], segments=()), an_episode("boil", 1.0)]
     silent[1] = replace(silent[1], segments=(replace(silent[1].segments[0], usage=Usage()),))
     overall = summarize(silent, seed=0).overall
-    assert (overall.unreadable_share, overall.not_understood_share, overall.total_tokens_per_step) == (0.0, 0.0, 0.0)
+    assert (overall.unreadable_share, overall.invalid_action_share, overall.total_tokens_per_step) == (0.0, 0.0, 0.0)
     assert overall.longest_prompt_tokens == 0
 
 

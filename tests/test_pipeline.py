@@ -72,7 +72,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
     changed = said_by_running("behavior_cloning.epochs=2")
     assert "made from other inputs (behavior_cloning.epochs)" in changed
     assert load_recipe(folder / "recipe.yaml") == recipe("behavior_cloning.epochs=2")
-    assert (folder / "behavior_cloning.superseded-1" / "policy").is_dir()
+    assert (folder / "behavior_cloning.previous-1" / "policy").is_dir()
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
 
 
@@ -81,11 +81,11 @@ def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Pa
     before = snapshot(folder)
     pipeline = Pipeline(recipe(), Console(file=(said := io.StringIO()), width=200))
     pipeline.forget("behavior_cloning")
-    assert "behavior_cloning: moved to behavior_cloning.superseded-1" in said.getvalue()
+    assert "behavior_cloning: moved to behavior_cloning.previous-1" in said.getvalue()
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
         "demonstrations",
-        "behavior_cloning.superseded-1",
-        "evaluation.superseded-1",
+        "behavior_cloning.previous-1",
+        "evaluation.previous-1",
     }
     pipeline.run()
     after = snapshot(folder)
@@ -131,7 +131,7 @@ STAGE_2 = (
     "offline_rl.checkpoint_every=2",
     "offline_rl.keep_checkpoints=3",
     "offline_rl.tokens_per_batch=2048",
-    "offline_rl.held_out_fraction=0.34",
+    "offline_rl.validation_fraction=0.34",
     "offline_rl.selection.split=seen",
     "offline_rl.selection.per_task=1",
 )
@@ -239,7 +239,7 @@ def unrewarded(file: Path) -> None:
 def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: Path) -> None:
     quiet = Console(file=io.StringIO())
     learnt: set[str] = set()
-    for change in ("seed=0", "offline_rl.held_out_fraction=0", "offline_rl.subtask_reward=claimed"):
+    for change in ("seed=0", "offline_rl.validation_fraction=0", "offline_rl.subtask_reward=trust_policy"):
         pipeline = Pipeline(recipe(*STAGE_2, "offline_rl.keep_checkpoints=1", change), quiet)
         pipeline.demonstrations()
         pipeline.behavior_cloning()
@@ -277,12 +277,12 @@ def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
         "expectile": (0.7, 0.05),
         "q_read_at": ("utterance_end", "state_end"),
         "discount": ("step", "decision"),
-        "subtask_reward": ("achieved", "claimed"),
+        "subtask_reward": ("verified", "trust_policy"),
     }
     assert (method.offline_rl.selection.split, reference.offline_rl.selection.split) == ("dev", "test")
     assert (method.collection.temperature, reference.collection.temperature) == (1.0, 0.0)
     assert (method.agent.unreadable_action, reference.agent.unreadable_action) == (None, "None")
-    assert (method.agent.refused_claims_count, reference.agent.refused_claims_count) == (False, True)
+    assert (method.agent.complete_on_invalid_action, reference.agent.complete_on_invalid_action) == (False, True)
     assert (method.evaluation.failed_as_zero, reference.evaluation.failed_as_zero) == (False, True)
     mixed = load_recipe_text("preset: reference\noffline_rl: {expectile: 0.9}")
     assert mixed.offline_rl is not None

@@ -21,7 +21,7 @@ LIMIT = 12
 @pytest.fixture
 def pool() -> Iterator[WorkerPool]:
     with WorkerPool(
-        CountingWorld(), workers=2, simulators_per_worker=4, action_limit=LIMIT, step_timeout_seconds=2.0
+        CountingWorld(), workers=2, simulators_per_worker=4, max_episode_steps=LIMIT, step_timeout_seconds=2.0
     ) as workers:
         yield workers
 
@@ -77,7 +77,7 @@ def test_unreadable_actions_never_reach_the_world_and_come_to_an_end(pool: Worke
 
     [episode], _ = play(pool, mumble)
     assert len(episode.steps) == LIMIT
-    assert {(step.action, step.understood, step.unreadable) for step in episode.steps} == {("", False, "hm")}
+    assert {(step.action, step.is_valid_action, step.unreadable) for step in episode.steps} == {("", False, "hm")}
     assert episode.steps[-1].truncated
     assert episode.score == 0.0
     assert episode.segments[-1].ended_by == "limit"
@@ -94,7 +94,7 @@ def test_a_subtask_does_not_end_with_an_action_that_was_not_understood(pool: Wor
     assert [(t.utterance, t.reward, t.terminated) for t in low] == [("jump; True", -1.0, False)] * LIMIT
     assert [t.next_state for t in low[:-1]] == [t.state for t in low[1:]]
 
-    [credulous], _ = play(pool, boast, agent=StepHrlAgent(refused_claims_count=True))
+    [credulous], _ = play(pool, boast, agent=StepHrlAgent(complete_on_invalid_action=True))
     assert [(s.duration, s.ended_by) for s in credulous.segments] == [(1, "policy")] * LIMIT
     low = [t for t in transitions(credulous) if t.role is Role.LOW]
     assert [(t.reward, t.terminated) for t in low] == [(-1.0, True)] * LIMIT
@@ -109,12 +109,12 @@ def test_asks_say_where_an_episode_comes_to_a_prompt_again(pool: WorkerPool) -> 
     lows = [ask for ask in asks if ask.role is Role.LOW]
     # Both read at first that they begin, and from then on that nothing happened: what the other read does not count.
     assert len({ask.prompt for ask in lows}) == 2
-    assert [sum(ask.again is again for ask in lows) for again in (False, True)] == [4, 2 * (LIMIT - 2)]
+    assert [sum(ask.is_repeat is again for ask in lows) for again in (False, True)] == [4, 2 * (LIMIT - 2)]
 
     _, engine = play(pool, jump, count=1)
     read: set[tuple[Role, str]] = set()
     for ask in (ask for batch in engine.batches for ask in batch):
-        assert ask.again is ((ask.role, ask.prompt) in read)
+        assert ask.is_repeat is ((ask.role, ask.prompt) in read)
         read.add((ask.role, ask.prompt))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from step_hrl.config import CompareConfig, Contestant, Recipe
+from step_hrl.config import AgentVariant, CompareConfig, Recipe
 from step_hrl.data.codec import to_json
 from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.models.cost import Prices, Shape
@@ -46,12 +46,12 @@ class Comparison:
         self._console = console
         self._cells = {
             (name, seed): Pipeline(
-                self._cell(name, contestant, seed),
+                self._cell(name, variant, seed),
                 console,
                 demonstrations=recipe.folder / f"seed{seed}" / "demonstrations",
             )
             for seed in self._compare.seeds
-            for name, contestant in self._compare.agents.items()
+            for name, variant in self._compare.agents.items()
         }
 
     @alone
@@ -87,8 +87,8 @@ class Comparison:
         cell = self._cells[name, seed]
         agents = self._compare.agents
         with cell.lock:
-            for other, contestant in agents.items():
-                if other != name and contestant.agent == agents[name].agent:
+            for other, variant in agents.items():
+                if other != name and variant.agent == agents[name].agent:
                     self._share_stage_1(self._cells[other, seed].folder, cell.folder)
             cell.run()
 
@@ -104,19 +104,19 @@ class Comparison:
                 _copy(played, begun.evaluations / played.name)
         self._console.print(f"behaviour cloning: {policy} is taken over", markup=False)
 
-    def _cell(self, name: str, contestant: Contestant, seed: int) -> Recipe:
+    def _cell(self, name: str, variant: AgentVariant, seed: int) -> Recipe:
         """The recipe of one agent with one seed."""
         training = self._recipe.behavior_cloning.model_copy(update={"tokens": self._compare.tokens})
-        stage_2 = self._recipe.offline_rl if contestant.stage_2 else None
+        stage_2 = self._recipe.offline_rl if variant.stage_2 else None
         if stage_2 is not None:
-            weights = contestant.data_weights or stage_2.data_weights
+            weights = variant.data_weights or stage_2.data_weights
             budget = {"tokens": self._compare.offline_rl_tokens, "data_weights": weights}
             stage_2 = stage_2.model_copy(update=budget)
         changes: dict[str, Any] = {
             "name": f"{self._recipe.name}/{name}",
             "seed": seed,
             "output": str(self._recipe.folder / f"seed{seed}" / name),
-            "agent": contestant.agent,
+            "agent": variant.agent,
             "behavior_cloning": training,
             "evaluation": self._recipe.evaluation.model_copy(update={"untrained_per_task": 0}),
             "offline_rl": stage_2,
@@ -142,8 +142,8 @@ class Comparison:
         rounds = self._recipe.collection.rounds if self._recipe.offline_rl else 0
         stage_2 = rounds * (self._compare.offline_rl_tokens or 0)
         return {
-            name: self._compare.tokens + (stage_2 if contestant.stage_2 else 0)
-            for name, contestant in self._compare.agents.items()
+            name: self._compare.tokens + (stage_2 if variant.stage_2 else 0)
+            for name, variant in self._compare.agents.items()
         }
 
     def _wall_times(self, split: str, played: Mapping[str, Mapping[int, Sequence[Episode]]]) -> dict[str, WallTime]:

@@ -36,7 +36,7 @@ class WorldConfig(Section):
     name: str
     tasks: tuple[str, ...] | None = None
     """Task names; None takes all the world has."""
-    action_limit: PositiveInt = 50
+    max_episode_steps: PositiveInt = 50
     """Actions an agent may take in an episode before it is truncated."""
     workers: PositiveInt = 2
     """Worker processes."""
@@ -54,14 +54,14 @@ class DemonstrationsConfig(Section):
     split: str = "train"
     per_task: PositiveInt | None = None
     """Demonstrations of each task: variations spread evenly, and where the split has fewer, the same ones again with
-    other mistakes (only with ``perturbed``); None takes each variation once."""
-    perturbed: Fraction = 0.0
+    other mistakes (only with ``action_noise``); None takes each variation once."""
+    action_noise: Fraction = 0.0
     """Share of the expert's actions that are replaced by a mistake, to show the way back from it. The mistakes
     themselves are never cloned."""
     renamed: Fraction = 0.0
     """Share of the demonstrations that are shown where things have one another's names, so that a backbone from scratch
     learns to read what is there. Only of worlds whose expert needs no names: alfworld and pantry."""
-    action_limit: PositiveInt = 100
+    max_episode_steps: PositiveInt = 100
     """Longest demonstration, in actions: some tasks need more than an agent is given."""
 
 
@@ -108,7 +108,7 @@ class RoleWeights(Section):
     progress: Annotated[float, Field(ge=0)] = 1.0
 
 
-class Retellings(Section):
+class EntityPermutationConfig(Section):
     """How many times more each of a role's decisions is shown with other names."""
 
     high: Annotated[float, Field(ge=0)] = 0.0
@@ -145,7 +145,7 @@ class TrainingConfig(Section):
     keep_checkpoints: PositiveInt = 2
     log_every: PositiveInt = 20
     """Updates between lines of metrics."""
-    held_out_fraction: Fraction = 0.02
+    validation_fraction: Fraction = 0.02
     """Share of the episodes kept back to measure the loss on."""
     trackers: tuple[Literal["trackio", "tensorboard", "wandb"], ...] | None = None
     """Where metrics also go; JSON lines are always written. None: to trackio where it is installed, which keeps them on
@@ -159,10 +159,10 @@ class BehaviorCloningConfig(TrainingConfig):
     prompt_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the prompts' own likelihood beside the utterances'. 0 is the paper's; a backbone from scratch, which
     has never read a text, learns from prompts to copy what stands in them."""
-    renamed: Retellings = Retellings()
+    renamed: EntityPermutationConfig = EntityPermutationConfig()
     """How many times more a decision that copies a name is shown, each time with other names, so that a backbone from
     scratch learns to copy names instead of knowing the few of the training tasks by heart."""
-    distinct: bool = False
+    deduplicate: bool = False
     """Whether a decision that occurs many times (same role, prompt and utterance) counts once an epoch. Half of what
     short household tasks consist of is the same few corridors; False weighs them as the demonstrations do."""
 
@@ -215,26 +215,26 @@ class OfflineRLConfig(TrainingConfig):
     critic_learning_rate: PositiveFloat = 1e-4
     critic_warmup: Annotated[int, Field(ge=0)] = 100
     """First updates in which only the critics learn."""
-    critic_gradient: Fraction = 0.3
+    critic_grad_scale: Fraction = 0.3
     """How much of the critics' gradient reaches the backbone; at 0 they read it and leave it alone."""
-    twin_q: bool = False
-    """Two Qs, of which the smaller is believed."""
+    n_critics: Literal[1, 2] = 1
+    """Number of Q functions a role; the smaller estimate is used."""
     gamma: Fraction = 0.99
     """Discount of one environment step."""
     discount: Literal["step", "decision"] = "step"
     """Whether a decision of n steps discounts what follows by gamma^n or, as the public code does, by gamma once."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """tau; above 1/2 V leans towards the better utterances."""
-    temperature: PositiveFloat = 0.15
+    awr_beta: PositiveFloat = 0.15
     """beta; the smaller, the more the better utterances count."""
-    max_weight: PositiveFloat = 20.0
+    awr_max_weight: PositiveFloat = 20.0
     policy_loss: Literal["advantage_weighted_regression", "advantage"] = "advantage_weighted_regression"
     """``advantage`` minimises -A log pi, which is what the public code does."""
     q_read_at: Literal["utterance_end", "state_end"] = "utterance_end"
     """Where V's target reads Q; the public code reads it at the state's end, where Q is never trained."""
-    soft_target_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    target_tau: Annotated[float, Field(gt=0, le=1)] = 0.2
     """How far the target critics move towards the critics after each update."""
-    subtask_reward: Literal["achieved", "claimed"] = "achieved"
+    subtask_reward: Literal["verified", "trust_policy"] = "verified"
     """Whether the low level is rewarded for subtasks that were really achieved, where that can be told, or, as the
     public code does, for every one it says is complete."""
     role_weights: RoleWeights = RoleWeights()
@@ -263,7 +263,7 @@ class AgentConfig(Section):
     """Most steps of it; None: as many as fit."""
     unreadable_action: str | None = None
     """What is done where the low level's reply cannot be read; None does nothing. The public code does ``None``."""
-    refused_claims_count: bool = False
+    complete_on_invalid_action: bool = False
     """Whether a subtask ends when the low level says so with an action the world did not understand, as it does in the
     paper. Here nothing was done then, and the subtask goes on."""
 
@@ -289,7 +289,7 @@ class GenerationConfig(Section):
 
     temperature: Annotated[float, Field(ge=0)] = 0.0
     """0 is greedy."""
-    temperature_again: Annotated[float, Field(ge=0)] = 0.0
+    repeat_temperature: Annotated[float, Field(ge=0)] = 0.0
     """At least this, of an action whose prompt the episode has come to before: a greedy policy that reads one step
     would do there for ever what it did the first time."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -300,8 +300,8 @@ class GenerationConfig(Section):
 
     def temperature_of(self, ask: Ask) -> float:
         """The temperature at which to answer."""
-        comes_again = ask.again and ask.role is Role.LOW
-        return max(self.temperature, self.temperature_again) if comes_again else self.temperature
+        is_repeat = ask.is_repeat and ask.role is Role.LOW
+        return max(self.temperature, self.repeat_temperature) if is_repeat else self.temperature
 
 
 class ApiConfig(Section):
@@ -335,7 +335,7 @@ class EvaluationConfig(Section):
     """Whether an episode that broke counts as 0, as in the public code, or with the score it had reached."""
 
 
-class Contestant(Section):
+class AgentVariant(Section):
     """One of the agents to compare: in what it differs from the recipe."""
 
     agent: AgentConfig = AgentConfig()
@@ -357,7 +357,7 @@ class PricesConfig(Section):
 class CompareConfig(Section):
     """Which agents are compared with one another. All else is the recipe's, and the same for all."""
 
-    agents: Annotated[dict[str, Contestant], Field(min_length=2)]
+    agents: Annotated[dict[str, AgentVariant], Field(min_length=2)]
     """By the name that tables give them; the first is the one the others are compared with."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     """Every agent is trained and played once with each."""
@@ -370,8 +370,8 @@ class CompareConfig(Section):
 
     @model_validator(mode="after")
     def _one_trained_policy_a_cell(self) -> CompareConfig:
-        for name, contestant in self.agents.items():
-            if contestant.agent.kind == "react":
+        for name, variant in self.agents.items():
+            if variant.agent.kind == "react":
                 raise ValueError(f"{name}: react is prompted, not trained")
             if re.fullmatch(r"\w[\w.+-]*", name) is None:
                 raise ValueError(f"{name!r} names no folder: use letters, digits and . + - _")
@@ -391,10 +391,10 @@ _PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "expectile": 0.05,
             "q_read_at": "state_end",
             "discount": "decision",
-            "subtask_reward": "claimed",
+            "subtask_reward": "trust_policy",
             "selection": {"split": "test"},
         },
-        "agent": {"unreadable_action": "None", "refused_claims_count": True},
+        "agent": {"unreadable_action": "None", "complete_on_invalid_action": True},
         "evaluation": {"failed_as_zero": True},
     },
 }

@@ -42,7 +42,7 @@ class WorkerLost(StepHrlError):
 
 
 class UnreadableReply(Exception):
-    """A policy's utterance that cannot be parsed. Never leaves an agent: it becomes a step that was not understood."""
+    """A policy's utterance that cannot be parsed. Never leaves an agent: it becomes an invalid action."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ class Figures:
 
     ``failure_rate`` is the share of episodes with an error; they count in ``mean_score`` with the score recorded.
     ``mean_steps`` counts actions. ``tokens_per_step`` is prompt plus completion tokens by role, divided by all actions;
-    ``longest_prompt_tokens`` the longest prompt of a single decision. ``not_understood_share`` is taken over actions
+    ``longest_prompt_tokens`` the longest prompt of a single decision. ``invalid_action_share`` is taken over actions
     (an unreadable reply is one of them), ``unreadable_share`` over the replies of all three roles.
     """
 
@@ -56,7 +56,7 @@ class Figures:
     tokens_per_step: Mapping[str, float]
     total_tokens_per_step: float
     longest_prompt_tokens: int
-    not_understood_share: float
+    invalid_action_share: float
     unreadable_share: float
 
 
@@ -147,7 +147,7 @@ def write_summary(
 ) -> None:
     """Write a summary as JSON, with what it was measured on and with (``provenance``), in one piece.
 
-    ``value_rank_correlation`` says, of a policy with critics, how V(s) goes with the return that followed, by role.
+    ``value_rank_correlation`` says, of a policy with critics, how V(s) goes with the return that return_to_go, by role.
 
     Raises :class:`~step_hrl.errors.DataError` where it cannot be written.
     """
@@ -187,7 +187,9 @@ def _figures(episodes: Sequence[Episode], seed: int, resamples: int) -> Figures:
         tokens_per_step={role.value: _ratio(count, steps) for role, count in tokens.items()},
         total_tokens_per_step=_ratio(sum(tokens.values()), steps),
         longest_prompt_tokens=max(map(_longest_prompt, episodes)),
-        not_understood_share=_ratio(sum(not step.understood for episode in episodes for step in episode.steps), steps),
+        invalid_action_share=_ratio(
+            sum(not step.is_valid_action for episode in episodes for step in episode.steps), steps
+        ),
         unreadable_share=_ratio(unreadable, replies),
     )
 
@@ -269,7 +271,7 @@ _ROWS: tuple[tuple[str, Callable[[Summary], str]], ...] = (
     ("  of the low level", _tokens(Role.LOW)),
     ("  of the local progress", _tokens(Role.PROGRESS)),
     ("longest prompt, tokens", lambda s: str(s.overall.longest_prompt_tokens)),
-    ("actions not understood, %", lambda s: _percent(s.overall.not_understood_share)),
+    ("invalid actions, %", lambda s: _percent(s.overall.invalid_action_share)),
     ("unreadable replies, %", lambda s: _percent(s.overall.unreadable_share)),
 )
 

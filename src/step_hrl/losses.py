@@ -77,17 +77,17 @@ def expectile_regression(
     return (expectile - (difference < 0).to(difference.dtype)).abs() * difference.square()
 
 
-def advantage_weight(advantage: Float[Tensor, " batch"], temperature: float, most: float) -> Float[Tensor, " batch"]:
+def advantage_weight(advantage: Float[Tensor, " batch"], beta: float, max_weight: float) -> Float[Tensor, " batch"]:
     r"""Weight of an utterance in advantage-weighted regression (Peng et al. 2019; paper, stage 2).
 
     .. math:: w_b = \min(\exp(A_b / \beta),\ w_{max}), \quad A_b = Q_{target}(s_b, u_b) - V(s_b)
 
     Args:
         advantage: :math:`A`; the weight is a constant to the gradient.
-        temperature: :math:`\beta > 0`; the larger, the closer to cloning everything alike.
-        most: :math:`w_{max}`.
+        beta: :math:`\beta > 0`; the larger, the closer to cloning everything alike.
+        max_weight: :math:`w_{max}`.
 
-    >>> advantage_weight(torch.tensor([0.0, -0.5, 9.0]), temperature=0.5, most=20.0).tolist()
+    >>> advantage_weight(torch.tensor([0.0, -0.5, 9.0]), beta=0.5, max_weight=20.0).tolist()
     [1.0, 0.3678794503211975, 20.0]
     """
-    return (advantage.detach() / temperature).exp().clamp(max=most)
+    return (advantage.detach() / beta).exp().clamp(max=max_weight)

@@ -19,14 +19,14 @@ from step_hrl.agents.registry import replies_for
 from step_hrl.config import Recipe, SelectionConfig, TrainingConfig, WorldConfig
 from step_hrl.data.augmentation import renamed
 from step_hrl.data.episode_files import EpisodeWriter, encode_line, read_episodes
-from step_hrl.data.transitions import Judge, claimed, distinct
+from step_hrl.data.transitions import SubtaskVerifier, deduplicate, trust_policy
 from step_hrl.engines.person import Person
 from step_hrl.envs.base import World
 from step_hrl.envs.registry import world_for
 from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.evaluation import Summary, summarize, table, write_summary
 from step_hrl.experts import audit
-from step_hrl.experts.base import judge_for, things_of
+from step_hrl.experts.base import things_of, verifier_for
 from step_hrl.recipes import to_yaml
 from step_hrl.report import model_card_files
 from step_hrl.runs import manifest
@@ -123,8 +123,8 @@ class Pipeline:
         inputs = {
             "world": _identity(self.recipe.world),
             "versions": self.world.provenance(config.split),
-            "action_limit": config.action_limit,
-            "perturbed": config.perturbed,
+            "max_episode_steps": config.max_episode_steps,
+            "action_noise": config.action_noise,
             "renamed": config.renamed,
             "seed": self.recipe.seed,
         }
@@ -172,14 +172,16 @@ class Pipeline:
         self._enter(folder, inputs)
         if self._is_there(policy, "behaviour cloning"):
             return policy
-        train, held_out = self._split(solved, config.held_out_fraction)
-        if config.distinct:
-            train = distinct(train)
-        train += renamed([transition for transition in train if transition.imitable], config.renamed, self.recipe.seed)
+        train, validation = self._split(solved, config.validation_fraction)
+        if config.deduplicate:
+            train = deduplicate(train)
+        train += renamed(
+            [transition for transition in train if transition.clone_mask], config.renamed, self.recipe.seed
+        )
         self._console.print(f"behaviour cloning: {len(train)} decisions of {len(solved)} demonstrations", markup=False)
-        self._note(folder, 0, solved, [], train, held_out)
+        self._note(folder, 0, solved, [], train, validation)
         with timed(folder):
-            run(config, self.recipe.backbone, train, held_out, folder, self.recipe.seed)
+            run(config, self.recipe.backbone, train, validation, folder, self.recipe.seed)
         self._describe(policy)
         return policy
 
@@ -244,14 +246,14 @@ class Pipeline:
         self._enter(folder, inputs)
         if self._is_there(policy, "offline RL"):
             return policy
-        judge = judge_for(self.world.name) if config.subtask_reward == "achieved" else claimed
-        train, held_out = self._split([*expert, *collected], config.held_out_fraction, judge)
+        verifier = verifier_for(self.world.name) if config.subtask_reward == "verified" else trust_policy
+        train, validation = self._split([*expert, *collected], config.validation_fraction, verifier)
         ids = frozenset(episode.id for episode in collected)
         sources = f"{len(expert)} demonstrations and {len(collected)} collected episodes"
         self._console.print(f"offline RL: {len(train)} decisions of {sources}", markup=False)
-        self._note(folder, number, expert, collected, train, held_out)
+        self._note(folder, number, expert, collected, train, validation)
         with timed(folder):
-            run(config, self.recipe.backbone, before, train, held_out, ids, folder, self.recipe.seed)
+            run(config, self.recipe.backbone, before, train, validation, ids, folder, self.recipe.seed)
         checkpoints.publish(self._best(checkpoints.every(folder), config.selection), policy)
         self._describe(policy)
         return policy
@@ -369,11 +371,11 @@ class Pipeline:
         expert: Sequence[Episode],
         collected: Sequence[Episode],
         train: Sequence[Transition],
-        held_out: Sequence[Transition],
+        validation: Sequence[Transition],
     ) -> None:
         """Write down what a policy is about to be trained on; its card is made from it."""
         versions = {"step_hrl": version("step-hrl"), **self.world.provenance(self.recipe.demonstrations.split)}
-        training = model_card_files.training_of(self.recipe, stage, expert, collected, train, held_out, versions)
+        training = model_card_files.training_of(self.recipe, stage, expert, collected, train, validation, versions)
         model_card_files.note(folder, training)
 
     def _describe(self, policy: Path, digest: str | None = None) -> None:
@@ -396,23 +398,25 @@ class Pipeline:
     @property
     def _reads(self) -> dict[str, Any]:
         """What decides which prompts an agent is trained on."""
-        acting = {"unreadable_action", "refused_claims_count", "instructions"}
+        acting = {"unreadable_action", "complete_on_invalid_action", "instructions"}
         return self.recipe.agent.model_dump(mode="json", exclude=acting)
 
     def _split(
-        self, episodes: Sequence[Episode], fraction: float, judge: Judge = claimed
+        self, episodes: Sequence[Episode], fraction: float, verifier: SubtaskVerifier = trust_policy
     ) -> tuple[list[Transition], list[Transition]]:
         """Training and held-out transitions; whole episodes are held out, spread evenly, at least one of many."""
         every = max(2, round(1 / fraction)) if fraction > 0 else 0
         train: list[Transition] = []
-        held_out: list[Transition] = []
+        validation: list[Transition] = []
         for number, episode in enumerate(episodes):
-            chosen = held_out if every and number % every == every - 1 else train
-            chosen.extend(self._player.agent.transitions(episode, judge))
-        return train, held_out
+            chosen = validation if every and number % every == every - 1 else train
+            chosen.extend(self._player.agent.transitions(episode, verifier))
+        return train, validation
 
     def _transitions(self) -> list[Transition]:
-        return [t for episode in self.load_demonstrations() for t in self._player.agent.transitions(episode, claimed)]
+        return [
+            t for episode in self.load_demonstrations() for t in self._player.agent.transitions(episode, trust_policy)
+        ]
 
     def _policy_digest(self, policy: Path | None) -> str:
         if self.recipe.api is not None:
@@ -428,7 +432,7 @@ class Pipeline:
         """What decides how a policy plays, but for how its words are drawn."""
         return {
             "world": _identity(self.recipe.world),
-            "action_limit": self.recipe.world.action_limit,
+            "max_episode_steps": self.recipe.world.max_episode_steps,
             "versions": self.world.provenance(split),
             "policy": self._policy_digest(policy),
             "agent": self.recipe.agent.model_dump(mode="json"),
@@ -452,7 +456,7 @@ class Pipeline:
             "recipe": self.recipe.name,
             "split": split,
             "seed": str(self.recipe.seed),
-            "action_limit": str(self.recipe.world.action_limit),
+            "max_episode_steps": str(self.recipe.world.max_episode_steps),
             "step_hrl": version("step-hrl"),
             **self.world.provenance(split),
         }
@@ -471,7 +475,7 @@ def _identity(world: WorldConfig) -> dict[str, Any]:
 
 
 def _decisive(config: TrainingConfig) -> dict[str, Any]:
-    """A stage's settings as its stamp has them: where its metrics also go decides nothing."""
+    """A stage's settings as its manifest has them: where its metrics also go decides nothing."""
     return {**config.model_dump(mode="json"), "trackers": []}
 
 

@@ -42,7 +42,7 @@ class _Running:
     prompts: set[tuple[Role, str]] = field(default_factory=set[tuple[Role, str]])
     info: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def comes_again(self, ask: Ask) -> bool:
+    def is_repeat(self, ask: Ask) -> bool:
         """Note an ask; whether the same role has read the same prompt before."""
         read = (ask.role, ask.prompt)
         known = read in self.prompts
@@ -166,7 +166,7 @@ class _Driver:
         else:
             observation, reward, terminated, truncated, info = reply.result
             episode.info = info
-            self._advance(episode, Outcome(observation, reward, terminated, truncated, bool(info["understood"])))
+            self._advance(episode, Outcome(observation, reward, terminated, truncated, bool(info["is_valid_action"])))
 
     def _begin(self, episode: _Running, observation: Any, info: Mapping[str, Any]) -> None:
         task = replace(episode.job.task, instruction=str(info["instruction"]))
@@ -187,7 +187,7 @@ class _Driver:
         else:
             episode.asked += 1
             seed = zlib.crc32(f"{episode.job.id} {episode.asked}".encode())
-            episode.ask = replace(wanted, seed=seed, again=episode.comes_again(wanted))
+            episode.ask = replace(wanted, seed=seed, is_repeat=episode.is_repeat(wanted))
             episode.asked_at = time.monotonic()
 
     def _lose(self, episode: _Running, error: StepHrlError, blamed: bool) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
-SCHEMA_VERSION = 1
-"""Version of the episode format; raised whenever a field changes meaning."""
+SCHEMA_VERSION = 2
+"""Version of the episode format; raised whenever a field changes name or meaning."""
 
 NOTHING = "None"
 """How an empty progress or an empty list of subtasks is written in a prompt (the paper's p_0 and G_1)."""
@@ -61,13 +61,13 @@ class Ask:
     """What an agent wants said next: the role that must speak, and the whole prompt it reads.
 
     ``seed`` is what a sampled reply is drawn from, so that it does not depend on what else is said at the same time.
-    ``again`` is whether the role has read this very prompt before in the same episode.
+    ``is_repeat`` is whether the role has read this very prompt before in the same episode.
     """
 
     role: Role
     prompt: str
     seed: int = 0
-    again: bool = False
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Outcome:
     reward: float
     terminated: bool
     truncated: bool
-    understood: bool
+    is_valid_action: bool
 
     @property
     def over(self) -> bool:
@@ -167,9 +167,9 @@ class Step:
     ``subtask_done`` is what the low level said; whether the subtask did end is told by its :class:`Segment`.
     ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
     ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
-    ``understood`` is False for an unreadable reply and for an action the world did not understand.
+    ``is_valid_action`` is False for an unreadable reply and for an action the world did not understand.
     ``dropped`` is how many of the oldest steps the prompt left out, of an agent that reads a transcript.
-    ``perturbed`` marks an action that was not the actor's own choice: a mistake put into a demonstration to show the
+    ``is_noise`` marks an action that was not the actor's own choice: a mistake put into a demonstration to show the
     way back from it.
     """
 
@@ -180,12 +180,12 @@ class Step:
     reward: float
     next_observation: Observation
     next_local_progress: str | None
-    understood: bool = True
+    is_valid_action: bool = True
     terminated: bool = False
     truncated: bool = False
     unreadable: str | None = None
     progress_unreadable: str | None = None
-    perturbed: bool = False
+    is_noise: bool = False
     dropped: int | None = None
     usages: Mapping[Role, Usage] = field(default_factory=dict[Role, Usage])
 
@@ -195,7 +195,7 @@ class Segment:
     """One subtask g_k and the steps taken for it.
 
     ``first_observation`` is o^k_0, which the high level read when it named the subtask. ``unreadable`` holds the high
-    level's reply when it could not be parsed; the segment then has no subtask and no steps. ``perturbed`` marks a
+    level's reply when it could not be parsed; the segment then has no subtask and no steps. ``is_noise`` marks a
     subtask named by mistake, put into a demonstration to show how it is given up.
     """
 
@@ -207,7 +207,7 @@ class Segment:
     ended_by: EndedBy
     unreadable: str | None = None
     usage: Usage = Usage()
-    perturbed: bool | None = None
+    is_noise: bool | None = None
 
     @property
     def reward(self) -> float:
@@ -285,7 +285,7 @@ class Transition:
 
     ``state`` and ``next_state`` are rendered prompts; ``utterance`` is what the policy said. ``duration`` counts the
     environment steps until ``next_state`` (more than 1 only for the high level). ``next_state`` is None only where
-    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do. ``imitable`` is False for an
+    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do. ``clone_mask`` is False for an
     utterance that nobody should clone: a mistake put into a demonstration.
     """
 
@@ -298,4 +298,4 @@ class Transition:
     duration: int
     episode_id: str
     task: str
-    imitable: bool = True
+    clone_mask: bool = True

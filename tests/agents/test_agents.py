@@ -13,8 +13,8 @@ from tests.scripted import CountingEnv
 from step_hrl.agents.base import Agent, EpisodeLog
 from step_hrl.agents.registry import agent_for, replies_for
 from step_hrl.config import AgentConfig
-from step_hrl.data.transitions import claimed
-from step_hrl.envs.base import ActionLimit, Info, TextEnv
+from step_hrl.data.transitions import trust_policy
+from step_hrl.envs.base import Info, TextEnv, TimeLimit
 from step_hrl.errors import RecipeError, UnreadableReply
 from step_hrl.prompts import react, text, transcript
 from step_hrl.prompts.transcript import Bounds, Event
@@ -39,10 +39,16 @@ class Endless:
         self._texts = cycle(texts)
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        return self._seen(), {"score": 0.0, "success": False, "understood": True, "instruction": task.instruction}
+        return self._seen(), {"score": 0.0, "success": False, "is_valid_action": True, "instruction": task.instruction}
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
-        return self._seen(), 0.0, False, False, {"score": 0.0, "success": False, "understood": True, "instruction": ""}
+        return (
+            self._seen(),
+            0.0,
+            False,
+            False,
+            {"score": 0.0, "success": False, "is_valid_action": True, "instruction": ""},
+        )
 
     def _seen(self) -> Observation:
         return Observation(next(self._texts), next(self._texts), next(self._texts))
@@ -52,7 +58,7 @@ def live(
     agent: Agent, answer: Callable[[Ask], str], limit: int = 20, world: TextEnv | None = None
 ) -> tuple[Episode, list[Ask]]:
     """One episode, in the counting world if no other is given, and everything that was asked."""
-    env = ActionLimit(world or CountingEnv(), limit)
+    env = TimeLimit(world or CountingEnv(), limit)
     observation, _ = env.reset(TASK)
     log, asked = EpisodeLog(TASK), list[Ask]()
     play = agent.play(TASK, observation, log)
@@ -65,7 +71,7 @@ def live(
                 wanted = play.send(Utterance(answer(wanted), Usage(len(wanted.prompt), 0, 1)))
             else:
                 seen, reward, terminated, truncated, info = env.step(wanted.action)
-                wanted = play.send(Outcome(seen, reward, terminated, truncated, info["understood"]))
+                wanted = play.send(Outcome(seen, reward, terminated, truncated, info["is_valid_action"]))
     except StopIteration:
         return Episode("e", log.task, log.segments, info["score"], info["success"]), asked
 
@@ -93,7 +99,7 @@ def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) 
     episode, asked = live(agent, counting(config.kind), limit)
     assert agent.name == name
     assert episode.success == (limit == 20)
-    cut = agent.transitions(episode, claimed)
+    cut = agent.transitions(episode, trust_policy)
     for role in Role:
         read = [ask.prompt for ask in asked if ask.role is role]
         assert [transition.state for transition in cut if transition.role is role] == read
@@ -125,7 +131,7 @@ def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
     agent = agent_for(AGENTS[name])
     episode, _ = live(agent, counting(AGENTS[name].kind), 4)
     for role in Role:
-        cut = [transition for transition in agent.transitions(episode, claimed) if transition.role is role]
+        cut = [transition for transition in agent.transitions(episode, trust_policy) if transition.role is role]
         for now, then in pairwise(cut):
             assert now.terminated or now.next_state == then.state
         assert not cut or cut[-1].terminated or cut[-1].next_state is not None
@@ -135,7 +141,7 @@ def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
 def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: str) -> None:
     shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
     agent = agent_for(AGENTS[name])
-    low = [transition for transition in agent.transitions(shown, claimed) if transition.role is Role.LOW]
+    low = [transition for transition in agent.transitions(shown, trust_policy) if transition.role is Role.LOW]
     assert [transition.utterance.split(";")[0] for transition in low] == [step.action for step in shown.steps]
     if not AGENTS[name].local_progress:
         assert not any("counted" in transition.state for transition in low)
@@ -146,14 +152,14 @@ def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: s
 
 def test_without_a_hierarchy_progress_names_what_is_done() -> None:
     shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
-    cut = agent_for(AgentConfig(hierarchy=False)).transitions(shown, claimed)
+    cut = agent_for(AgentConfig(hierarchy=False)).transitions(shown, trust_policy)
     said = [transition.utterance for transition in cut if transition.role is Role.PROGRESS]
     assert said[:3] == ["counted", "count twice; counted", "count twice; counted; counted"]
 
 
 def test_rewards_of_a_flat_policy_are_the_worlds() -> None:
     episode, _ = live(agent_for(AGENTS["flat"]), counting("flat"))
-    cut = agent_for(AGENTS["flat"]).transitions(episode, claimed)
+    cut = agent_for(AGENTS["flat"]).transitions(episode, trust_policy)
     assert [transition.reward for transition in cut] == [step.reward for step in episode.steps]
     assert [transition.terminated for transition in cut] == [False] * (len(cut) - 1) + [True]
 
@@ -181,7 +187,7 @@ def test_a_prompted_model_thinks_aloud_and_acts() -> None:
     state = transcript.State("Count to five.", (Event("count", "You count to 1."),), Observation("", "room: 1 marks"))
     assert react.render(state, "Say `count`.\n", Bounds(1000)) == REACT_PROMPT
     with pytest.raises(RecipeError, match="react is prompted, not trained"):
-        agent.transitions(episode, claimed)
+        agent.transitions(episode, trust_policy)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from step_hrl.cli import main as cli
+
 PANTRY = """\
 name: small
 world: {name: pantry, workers: 1, tasks: [put-one]}

@@ -116,7 +116,7 @@ def test_an_empty_line_asks_again_and_the_end_of_the_input_leaves(
     code, said, failed = play(monkeypatch, capsys, "\ngo [bold]up[/bold]\n", *words)
     assert (code, failed) == (0, "")
     assert "empty reply; type an action\n> go [bold]up[/bold]\n" in said
-    assert "go [bold]up[/bold]  not understood" in said
+    assert "go [bold]up[/bold]  invalid action" in said
     assert "History: go [bold]up[/bold] > Nothing happens." in said
     assert said.endswith("left before the end\n")
 
@@ -195,7 +195,7 @@ def test_somebody_at_a_terminal(folder: Path) -> None:
         said = until_asked(ours)
         assert b"q leaves" in said
         os.write(ours, b"go [b]up[/b]\n")
-        assert b"not understood" in until_asked(ours)
+        assert b"invalid action" in until_asked(ours)
         os.write(ours, b"\x04")
         assert b"left before the end" in until_closed(ours)
         assert playing.wait(30) == 0

@@ -34,7 +34,9 @@ def a_segment(subtask: str, *steps: Step, unreadable: str | None = None) -> Segm
 FIND = a_segment(
     "find the mug",
     a_step("open [red]door[/red]", "The door is open.", "opened the door", reward=0.25),
-    a_step("tkae mug", "I do not understand.", "opened the door", understood=False, usages={Role.LOW: Usage(5, 0, 1)}),
+    a_step(
+        "tkae mug", "I do not understand.", "opened the door", is_valid_action=False, usages={Role.LOW: Usage(5, 0, 1)}
+    ),
     a_step("take mug", "Taken.", "have the mug", subtask_done=True),
 )
 PUT = a_segment("put it away", a_step("put mug on shelf", "Done.", None, reward=0.75, terminated=True))
@@ -59,7 +61,7 @@ def test_subtasks_form_a_spine_with_their_steps_below_them() -> None:
         "│   1 open [red]door[/red]  +25.0",
         "│     The door is open.",
         "│     progress: opened the door",
-        "│   2 tkae mug  not understood",
+        "│   2 tkae mug  invalid action",
         "│     I do not understand.",
         "│     progress: opened the door",
         "│   3 take mug  subtask done",
@@ -73,11 +75,13 @@ def test_subtasks_form_a_spine_with_their_steps_below_them() -> None:
 
 
 def test_unreadable_replies_and_failures_are_shown() -> None:
-    step = a_step("", "It could not be read.", "p", understood=False, unreadable="go; maybe", progress_unreadable="")
-    claim = a_step("take cup", "Nothing happens.", "p", understood=False, subtask_done=True)
+    step = a_step(
+        "", "It could not be read.", "p", is_valid_action=False, unreadable="go; maybe", progress_unreadable=""
+    )
+    claim = a_step("take cup", "Nothing happens.", "p", is_valid_action=False, subtask_done=True)
     segments = (a_segment("find", claim, step), a_segment("", unreadable=" \n "))
     text = shown(Episode("e", TASK, segments, 0.25, False, error="worker 1: died"))
-    assert "take cup  not understood  subtask said to be done" in text
+    assert "take cup  invalid action  subtask said to be done" in text
     assert "reply not readable: 'go; maybe'" in text
     assert "progress reply not readable: ''" in text
     assert "(no readable subtask)" in text
@@ -118,12 +122,12 @@ def test_the_view_follows_one_episode_of_several_and_then_the_next() -> None:
         view.episode_finished(Episode("o", other, (), 0.0, False))
         view.step_taken(TASK, FIND.steps[2])
         view.episode_finished(WON)
-        view.segment_started(other, 0, "followed now")
+        view.segment_started(other, 0, "return_to_go now")
     text = file.getvalue()
     assert "take mug" in text
     assert "passed over" not in text
     assert "open [red]door" not in text
-    assert "followed now" in text
+    assert "return_to_go now" in text
     assert text.count("of 100") == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from step_hrl.config import Retellings
+from step_hrl.config import EntityPermutationConfig
 from step_hrl.data.augmentation import names, renamed
 from step_hrl.types import Role, Transition
 
@@ -13,8 +13,8 @@ def told(role: Role, state: str, utterance: str) -> Transition:
     return Transition(role, state, utterance, 0.0, None, True, 1, "e", "t")
 
 
-def times(number: float) -> Retellings:
-    return Retellings(high=number, low=number, progress=number)
+def times(number: float) -> EntityPermutationConfig:
+    return EntityPermutationConfig(high=number, low=number, progress=number)
 
 
 LOOKS = ["kitchen: parrot egg, stove open", "kitchen: crocodile, stove open", "kitchen: wolf, stove open"]
@@ -85,8 +85,8 @@ def test_the_progress_repeats_actions_word_by_word() -> None:
 
 def test_roles_are_told_again_as_often_as_each_asks_for() -> None:
     both = [*LOW, *HIGH]
-    assert {t.role for t in renamed(both, Retellings(high=20), seed=0)} == {Role.HIGH}
-    assert [t.role for t in renamed(both, Retellings(low=2), seed=0)] == [Role.LOW] * 6
+    assert {t.role for t in renamed(both, EntityPermutationConfig(high=20), seed=0)} == {Role.HIGH}
+    assert [t.role for t in renamed(both, EntityPermutationConfig(low=2), seed=0)] == [Role.LOW] * 6
 
 
 def test_what_copies_nothing_is_left_alone() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_hrl.data.transitions import chained, claimed, distinct, transitions
+from step_hrl.data.transitions import deduplicate, trajectories_of, transitions, trust_policy
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task, Transition
 
 TASK = Task("w", "t", 0, "train", "Do it.")
@@ -19,13 +19,13 @@ def see(number: int) -> Observation:
 
 
 def make_episode(plan: list[list[tuple[bool, float]]], ending: str) -> Episode:
-    """One segment per list, one step per (understood, reward); the last step ends the episode as said."""
+    """One segment per list, one step per (is_valid_action, reward); the last step ends the episode as said."""
     segments: list[Segment] = []
     moment, progress = 0, "None"
     for number, steps in enumerate(plan):
         taken: list[Step] = []
         inner = "None"
-        for position, (understood, reward) in enumerate(steps):
+        for position, (is_valid_action, reward) in enumerate(steps):
             last = number == len(plan) - 1 and position == len(steps) - 1
             done = position == len(steps) - 1 and not (last and ending == "truncated")
             after = None if last else f"p{moment + 1}"
@@ -38,7 +38,7 @@ def make_episode(plan: list[list[tuple[bool, float]]], ending: str) -> Episode:
                     reward,
                     see(moment + 1),
                     after,
-                    understood,
+                    is_valid_action,
                     terminated=last and ending == "terminated",
                     truncated=last and ending == "truncated",
                 )
@@ -121,20 +121,21 @@ def test_the_last_step_has_no_progress_update(plan: list[list[tuple[bool, float]
 @given(PLANS)
 def test_distinct_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, float]]]) -> None:
     cut = transitions(make_episode(plan, "terminated"))
-    assert distinct([*cut, *reversed(cut)]) == distinct(cut)
-    assert len({(t.role, t.state, t.utterance) for t in cut}) == len(distinct(cut))
+    assert deduplicate([*cut, *reversed(cut)]) == deduplicate(cut)
+    assert len({(t.role, t.state, t.utterance) for t in cut}) == len(deduplicate(cut))
 
 
 def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
     episode = make_episode([[(True, 0.0), (True, 0.5)], [(True, 0.0), (False, 0.0)]], "terminated")
-    believed = [t.reward for t in transitions(episode, claimed) if t.role is Role.LOW]
+    believed = [t.reward for t in transitions(episode, trust_policy) if t.role is Role.LOW]
     doubted = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.LOW]
     assert believed == [0.0, 1.0, 0.0, -1.0]
     assert doubted == [0.0, 0.0, 0.0, -1.0]
     mirrored = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.PROGRESS]
     assert mirrored == [0.0, 0.0, 0.0]
     highs = [
-        [t.reward for t in transitions(episode, judge) if t.role is Role.HIGH] for judge in (claimed, lambda _: False)
+        [t.reward for t in transitions(episode, verifier) if t.role is Role.HIGH]
+        for verifier in (trust_policy, lambda _: False)
     ]
     assert highs[0] == highs[1]
 
@@ -143,12 +144,12 @@ def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
 def test_chains_hold_every_transition_once_and_each_leads_to_the_next(plan: list[list[tuple[bool, float]]]) -> None:
     for ending in ("terminated", "truncated"):
         cut = transitions(make_episode(plan, ending))
-        chains = chained(cut)
-        assert sorted(map(id, (t for chain in chains for t in chain))) == sorted(map(id, cut))
-        for chain in chains:
-            assert len({(t.role, t.episode_id) for t in chain}) == 1
-            for before, after in pairwise(chain):
+        trajectories = trajectories_of(cut)
+        assert sorted(map(id, (t for trajectory in trajectories for t in trajectory))) == sorted(map(id, cut))
+        for trajectory in trajectories:
+            assert len({(t.role, t.episode_id) for t in trajectory}) == 1
+            for before, after in pairwise(trajectory):
                 assert before.next_state == after.state
-        # The high level's make one chain, the others' one a segment.
-        assert sum(chain[0].role is Role.HIGH for chain in chains) == 1
-        assert sum(chain[0].role is Role.LOW for chain in chains) == len(plan)
+        # The high level's make one trajectory, the others' one a segment.
+        assert sum(trajectory[0].role is Role.HIGH for trajectory in trajectories) == 1
+        assert sum(trajectory[0].role is Role.LOW for trajectory in trajectories) == len(plan)

@@ -39,7 +39,7 @@ class Typist:
 @pytest.fixture
 def pool() -> Iterator[WorkerPool]:
     with WorkerPool(
-        CountingWorld(), workers=1, simulators_per_worker=3, action_limit=12, step_timeout_seconds=5.0
+        CountingWorld(), workers=1, simulators_per_worker=3, max_episode_steps=12, step_timeout_seconds=5.0
     ) as workers:
         yield workers
 

@@ -79,15 +79,15 @@ def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_where_an_episode_comes_again_actions_are_drawn_and_the_rest_stays_greedy(backbone: Backbone) -> None:
-    config = GenerationConfig(mixed_precision="no", temperature_again=20.0, max_new_tokens=SHORT)
-    greedy = config.model_copy(update={"temperature_again": 0.0})
+def test_where_an_episode_is_repeat_actions_are_drawn_and_the_rest_stays_greedy(backbone: Backbone) -> None:
+    config = GenerationConfig(mixed_precision="no", repeat_temperature=20.0, max_new_tokens=SHORT)
+    greedy = config.model_copy(update={"repeat_temperature": 0.0})
     engine = TransformersEngine(backbone, config)
     first = [answer.text for answer in engine.generate(ASKS)]
     assert first == [answer.text for answer in TransformersEngine(backbone, greedy).generate(ASKS)]
     action = next(ask for ask in ASKS if ask.role is Role.LOW)
-    again = [replace(action, again=True, seed=seed) for seed in range(20)]
-    rest = [replace(ask, again=ask.role is not Role.LOW) for ask in ASKS]
+    again = [replace(action, is_repeat=True, seed=seed) for seed in range(20)]
+    rest = [replace(ask, is_repeat=ask.role is not Role.LOW) for ask in ASKS]
     mixed = [answer.text for answer in engine.generate([*again, *rest, *again])]
     assert len(set(mixed[:20])) > 10
     assert mixed[20:-20] == first
@@ -95,13 +95,13 @@ def test_where_an_episode_comes_again_actions_are_drawn_and_the_rest_stays_greed
 
 
 def test_nothing_is_drawn_at_a_lower_temperature_for_coming_again() -> None:
-    config = GenerationConfig(temperature=1.0, temperature_again=0.5)
-    assert [config.temperature_of(Ask(Role.LOW, "", again=again)) for again in (False, True)] == [1.0, 1.0]
+    config = GenerationConfig(temperature=1.0, repeat_temperature=0.5)
+    assert [config.temperature_of(Ask(Role.LOW, "", is_repeat=again)) for again in (False, True)] == [1.0, 1.0]
 
 
 def test_only_actions_are_drawn_for_coming_again() -> None:
-    config = GenerationConfig(temperature_again=0.5)
-    assert {role: config.temperature_of(Ask(role, "", again=True)) for role in Role} == {
+    config = GenerationConfig(repeat_temperature=0.5)
+    assert {role: config.temperature_of(Ask(role, "", is_repeat=True)) for role in Role} == {
         Role.HIGH: 0.0,
         Role.LOW: 0.5,
         Role.PROGRESS: 0.0,

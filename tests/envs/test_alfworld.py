@@ -42,9 +42,9 @@ def world(data: Path) -> Alfworld:
 
 @pytest.fixture(scope="module")
 def env(world: Alfworld) -> Iterator[AlfworldEnv]:
-    host = world.open()
-    yield host.env()
-    host.close()
+    factory = world.open()
+    yield factory.env()
+    factory.close()
 
 
 def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
@@ -63,10 +63,10 @@ def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
     assert observation.look is not None
     assert observation.look.startswith("At desk 1: book 1. At drawer 1: closed. Room: ")
     assert (reward, terminated, truncated) == (0.0, False, False)
-    assert info == {"score": 0.0, "success": False, "understood": True}
+    assert info == {"score": 0.0, "success": False, "is_valid_action": True}
     observation, _, _, _, info = env.step("go to drawer 1")
     assert observation.text == "Nothing happens."
-    assert info["understood"] is False
+    assert info["is_valid_action"] is False
     observation, *_ = env.step("open drawer 1")
     assert "At drawer 1: pen 1. " in str(observation.look)
     observation, *_ = env.step("take pen 1 from drawer 1")
@@ -75,7 +75,7 @@ def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
     env.step("go to sidetable 1")
     _, reward, terminated, _, info = env.step("move pen 1 to sidetable 1")
     assert (reward, terminated) == (1.0, True)
-    assert info == {"score": 1.0, "success": True, "understood": True}
+    assert info == {"score": 1.0, "success": True, "is_valid_action": True}
 
 
 def test_a_game_starts_afresh_and_alike_whatever_was_played_before(env: AlfworldEnv) -> None:
@@ -186,7 +186,7 @@ def hang(env: AlfworldEnv) -> None:
 
 
 def test_a_world_that_hangs_is_ended_and_replaced(world: Alfworld) -> None:
-    with WorkerPool(world, workers=1, simulators_per_worker=2, action_limit=5, step_timeout_seconds=4) as pool:
+    with WorkerPool(world, workers=1, simulators_per_worker=2, max_episode_steps=5, step_timeout_seconds=4) as pool:
         slot = pool.acquire()
         assert slot is not None
         pool.call(slot, hang)
@@ -277,7 +277,7 @@ def test_facts_of_old_games_are_forgotten(world: Alfworld, env: AlfworldEnv, mon
     env.reset(Task("alfworld", "look_at_obj_in_light", 0, "seen"))  # forgets, for it is another game
     assert len(core._memento_cache) < alfworld_speed.INSTANCES
     for action in ("go to desk 1", "open drawer 1", "take pen 1 from drawer 1", "go to sidetable 1"):
-        assert other.step(action)[4]["understood"]
+        assert other.step(action)[4]["is_valid_action"]
     assert other.step("move pen 1 to sidetable 1")[4]["success"]
 
 

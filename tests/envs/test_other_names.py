@@ -47,7 +47,7 @@ def test_the_pantry_is_done_under_any_names() -> None:
     for variation in range(12):
         env = OtherNames(PantryWorld().open().env(), things_of("pantry"), random.Random(variation))
         for name in ("put-one", "put-two", "clean-then-put", "examine-in-light"):
-            shown = expert(env, Task("pantry", name, variation, "train"), action_limit=40)
+            shown = expert(env, Task("pantry", name, variation, "train"), max_episode_steps=40)
             assert shown.episode.success
 
 

@@ -176,7 +176,7 @@ def test_unknown_actions_are_not_understood_and_say_so() -> None:
     assert observation.text == NOTHING_HAPPENS
     assert (observation.look, observation.inventory) == (start.look, start.inventory)
     assert (reward, terminated, truncated) == (0.0, False, False)
-    assert info == {"score": 0.0, "success": False, "understood": False}
+    assert info == {"score": 0.0, "success": False, "is_valid_action": False}
 
 
 @pytest.mark.parametrize(
@@ -212,4 +212,4 @@ def test_any_play_keeps_the_contract(task: Task, said: list[str], seeds: tuple[i
         assert terminated == info["success"] == (info["score"] == 1.0)
         assert not truncated
         assert observation.text
-        assert (observation.text == NOTHING_HAPPENS) == (not info["understood"])
+        assert (observation.text == NOTHING_HAPPENS) == (not info["is_valid_action"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.scripted import CountingEnv, CountingHost, CountingWorld
+from tests.scripted import CountingEnv, CountingFactory, CountingWorld
 
 from step_hrl.envs.pool import Reply, WorkerPool
 from step_hrl.errors import WorldError
@@ -25,11 +25,11 @@ class FragileWorld(CountingWorld):
     tries: Path
     failures: int
 
-    def open(self) -> CountingHost:
-        return FragileHost(self.tries, self.failures)
+    def open(self) -> CountingFactory:
+        return FragileFactory(self.tries, self.failures)
 
 
-class FragileHost(CountingHost):
+class FragileFactory(CountingFactory):
     def __init__(self, tries: Path, failures: int) -> None:
         self._tries, self._failures = tries, failures
 
@@ -47,11 +47,11 @@ class HelpedWorld(CountingWorld):
 
     note: Path
 
-    def open(self) -> CountingHost:
+    def open(self) -> CountingFactory:
         helper = subprocess.Popen(SLEEP)
         psutil.Process(helper.pid).suspend()
         self.note.write_text(str(helper.pid))
-        return CountingHost()
+        return CountingFactory()
 
 
 def first_replies(pool: WorkerPool) -> list[Reply]:
@@ -71,7 +71,7 @@ def first_replies(pool: WorkerPool) -> list[Reply]:
 
 def test_a_world_that_broke_as_it_was_opened_is_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     world = FragileWorld(tmp_path / "tries", failures=1)
-    with WorkerPool(world, workers=1, simulators_per_worker=1, action_limit=3) as pool:
+    with WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3) as pool:
         (reply,) = first_replies(pool)
         assert reply.result is not None
         assert pool.restarts == 1
@@ -81,7 +81,7 @@ def test_a_world_that_broke_as_it_was_opened_is_opened_again(tmp_path: Path, cap
 def test_a_world_that_always_breaks_is_given_up_and_the_reason_told(tmp_path: Path) -> None:
     world = FragileWorld(tmp_path / "tries", failures=9)
     with (
-        WorkerPool(world, workers=1, simulators_per_worker=1, action_limit=3) as pool,
+        WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3) as pool,
         pytest.raises(WorldError, match=r"cannot be started \(RuntimeError: the simulator is gone\)"),
     ):
         first_replies(pool)
@@ -90,7 +90,7 @@ def test_a_world_that_always_breaks_is_given_up_and_the_reason_told(tmp_path: Pa
 
 def test_what_hangs_with_its_worker_is_ended_with_it(tmp_path: Path) -> None:
     world = HelpedWorld(tmp_path / "helper")
-    with WorkerPool(world, workers=1, simulators_per_worker=1, action_limit=3, step_timeout_seconds=2) as pool:
+    with WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3, step_timeout_seconds=2) as pool:
         first_replies(pool)
         slot = pool.acquire()
         assert slot is None

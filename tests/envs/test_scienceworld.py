@@ -13,7 +13,7 @@ import pytest
 from step_hrl.config import WorldConfig
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
-from step_hrl.envs.scienceworld import ScienceWorld, ScienceWorldHost, ScienceWorldOptions, load_manifest
+from step_hrl.envs.scienceworld import ScienceWorld, ScienceWorldFactory, ScienceWorldOptions, load_manifest
 from step_hrl.errors import WorkerLost, WorldError
 from step_hrl.types import Observation, Task
 
@@ -24,14 +24,14 @@ FIND = Task("scienceworld", "find-non-living-thing", 0, "train")
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[ScienceWorldHost]:
+def factory() -> Iterator[ScienceWorldFactory]:
     opened = ScienceWorld().open()
     yield opened
     opened.close()
 
 
-def trajectory(host: ScienceWorldHost, task: Task, actions: list[str]) -> list[tuple[Observation, float]]:
-    env = host.env()
+def trajectory(factory: ScienceWorldFactory, task: Task, actions: list[str]) -> list[tuple[Observation, float]]:
+    env = factory.env()
     seen = [(env.reset(task)[0], 0.0)]
     for action in actions:
         observation, reward, terminated, _, _ = env.step(action)
@@ -51,8 +51,8 @@ def test_the_manifest_has_the_reference_sizes() -> None:
         assert not set(task["dev"]) & set(task["test"])
 
 
-def test_gold_reaches_the_full_score_and_rewards_sum_to_it(host: ScienceWorldHost) -> None:
-    env = host.env()
+def test_gold_reaches_the_full_score_and_rewards_sum_to_it(factory: ScienceWorldFactory) -> None:
+    env = factory.env()
     for name in ("find-non-living-thing", "lifespan-longest-lived", "power-component"):
         task = Task("scienceworld", name, 1, "train")
         actions = env.gold_actions(task)
@@ -67,8 +67,8 @@ def test_gold_reaches_the_full_score_and_rewards_sum_to_it(host: ScienceWorldHos
         assert total == pytest.approx(1.0)
 
 
-def test_a_wrong_focus_ends_the_episode_at_zero(host: ScienceWorldHost) -> None:
-    env = host.env()
+def test_a_wrong_focus_ends_the_episode_at_zero(factory: ScienceWorldFactory) -> None:
+    env = factory.env()
     env.reset(Task("scienceworld", "lifespan-longest-lived", 0, "train"))
     path = ["open door to greenhouse", "go to greenhouse", "open door to outside", "go to outside"]
     earned = sum(env.step(action)[1] for action in path)
@@ -78,31 +78,31 @@ def test_a_wrong_focus_ends_the_episode_at_zero(host: ScienceWorldHost) -> None:
     assert reward == pytest.approx(-earned)
 
 
-def test_nonsense_is_not_understood_and_costs_no_tick(host: ScienceWorldHost) -> None:
-    env = host.env()
+def test_nonsense_is_not_understood_and_costs_no_tick(factory: ScienceWorldFactory) -> None:
+    env = factory.env()
     observation, info = env.reset(FIND)
     assert info["instruction"].startswith("Your task is to find a non-living thing.")
     assert observation.look is not None
     assert " | Doors: " in observation.look
     after, reward, terminated, _, info = env.step("dance wildly")
-    assert (info["understood"], info["ticks"], reward, terminated) == (False, 0, 0.0, False)
+    assert (info["is_valid_action"], info["ticks"], reward, terminated) == (False, 0, 0.0, False)
     assert after.look == observation.look
     _, _, _, _, info = env.step("wait")
-    assert info["understood"]
+    assert info["is_valid_action"]
     assert info["ticks"] > 1
 
 
 def test_the_tick_limit_truncates() -> None:
-    host = ScienceWorld(ScienceWorldOptions(tick_limit=5)).open()
-    env = host.env()
+    factory = ScienceWorld(ScienceWorldOptions(tick_limit=5)).open()
+    env = factory.env()
     env.reset(FIND)
     assert env.step("wait")[3] is True
-    host.close()
+    factory.close()
 
 
-def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(host: ScienceWorldHost) -> None:
+def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(factory: ScienceWorldFactory) -> None:
     task = Task("scienceworld", "use-thermometer", 3, "train")
-    actions = host.env().gold_actions(task)
+    actions = factory.env().gold_actions(task)
     other = ScienceWorld().open()
     disturbing = other.env()
     disturbing.reset(FIND)
@@ -116,7 +116,7 @@ def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(host
         if terminated:
             break
     other.close()
-    assert trajectory(host, task, actions) == beside
+    assert trajectory(factory, task, actions) == beside
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(host
         (Task("scienceworld", "find-plant", 10**6, "train"), "no such variation; choose 0 to "),
     ],
 )
-def test_unknown_tasks_are_named(host: ScienceWorldHost, task: Task, complaint: str) -> None:
+def test_unknown_tasks_are_named(factory: ScienceWorldFactory, task: Task, complaint: str) -> None:
     with pytest.raises(WorldError, match=complaint.replace("?", r"\?")):
-        host.env().reset(task)
+        factory.env().reset(task)
 
 
 def test_recipes_name_unknown_tasks_splits_and_options() -> None:
@@ -143,7 +143,7 @@ def test_recipes_name_unknown_tasks_splits_and_options() -> None:
 
 def test_a_killed_jvm_is_replaced_and_leaves_no_orphan() -> None:
     with WorkerPool(
-        ScienceWorld(), workers=1, simulators_per_worker=2, action_limit=50, step_timeout_seconds=60
+        ScienceWorld(), workers=1, simulators_per_worker=2, max_episode_steps=50, step_timeout_seconds=60
     ) as pool:
         slot = pool.acquire()
         assert slot is not None

@@ -226,7 +226,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Demonstration]:
     env = world.open().env()
     expert = expert_for("alfworld")
     return [
-        expert(env, task, action_limit=50, perturbed=perturbed, repeat=repeat)
+        expert(env, task, max_episode_steps=50, perturbed=perturbed, repeat=repeat)
         for task in world.tasks("train")
         for perturbed, repeat in ((0.0, 0), (0.3, 1))
     ]
@@ -240,14 +240,14 @@ def test_a_home_is_done_under_any_names(tmp_path: Path) -> None:
     env = world.open().env()
     names = [OtherNames(env, things_of("alfworld"), random.Random(seed)) for seed in (5, 6)]
     told = [
-        expert_for("alfworld")(each, task, action_limit=50, perturbed=0.1).episode
+        expert_for("alfworld")(each, task, max_episode_steps=50, perturbed=0.1).episode
         for each in (env, *names)
         for task in world.tasks("train")
     ]
     assert all(episode.success for episode in told)
     assert len({episode.task.instruction for episode in told}) > 2 * len(world.tasks("train"))
     assert not any(
-        conflicting([sample for episode in told for sample in transitions(episode) if sample.imitable]).values()
+        conflicting([sample for episode in told for sample in transitions(episode) if sample.clone_mask]).values()
     )
 
 
@@ -255,7 +255,7 @@ def test_a_home_is_done_under_any_names(tmp_path: Path) -> None:
 def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Demonstration]) -> None:
     assert [demonstration.episode.success for demonstration in shown] == [True] * 12
     clean = shown[::2]
-    assert all(step.understood for demonstration in clean for step in demonstration.episode.steps)
+    assert all(step.is_valid_action for demonstration in clean for step in demonstration.episode.steps)
     kinds = dict(zip(TASK_TYPES, (demonstration.subtask_kinds for demonstration in clean), strict=True))
     assert kinds == {
         "pick_and_place_simple": ("find", "put"),
@@ -276,7 +276,7 @@ def test_subtasks_are_achieved_as_they_end(shown: list[Demonstration]) -> None:
 
 @pytest.mark.alfworld
 def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[Demonstration]) -> None:
-    cut = [t for demonstration in shown for t in transitions(demonstration.episode) if t.imitable]
+    cut = [t for demonstration in shown for t in transitions(demonstration.episode) if t.clone_mask]
     assert {role: len(found) for role, found in conflicting(cut).items()} == dict.fromkeys(Role, 0)
     assert max(len(transition.state) for transition in cut) < 900
 

@@ -50,7 +50,7 @@ def test_a_failed_demonstration_counts() -> None:
 def test_mistakes_put_in_on_purpose_are_no_conflict() -> None:
     whole, slipped = shown("a", 0, ["x", "y"], "find"), shown("a", 1, ["z", "y"], "find")
     segment = slipped.segments[0]
-    steps = (replace(segment.steps[0], perturbed=True), segment.steps[1])
+    steps = (replace(segment.steps[0], is_noise=True), segment.steps[1])
     slipped = replace(slipped, segments=(replace(segment, steps=steps),))
     assert audit([whole, slipped])["a"].conflicts[Role.LOW] == 0.0
     assert audit([whole, shown("a", 1, ["z", "y"], "find")])["a"].conflicts[Role.LOW] == 0.5

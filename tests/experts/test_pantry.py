@@ -18,8 +18,8 @@ WORLD = PantryWorld()
 TASKS = [task for split in VARIATIONS for task in WORLD.tasks(split)]
 
 
-def demonstrate(task: Task, action_limit: int = 40) -> Demonstration:
-    return expert_for("pantry")(WORLD.open().env(), task, action_limit=action_limit)
+def demonstrate(task: Task, max_episode_steps: int = 40) -> Demonstration:
+    return expert_for("pantry")(WORLD.open().env(), task, max_episode_steps=max_episode_steps)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_every_task_is_solved_within_its_means(demonstrations: list[Demonstratio
         assert shown.episode.success
         assert shown.episode.score == shown.episode.total_reward == shown.raw_score == 1.0
         assert shown.raw_actions == len(shown.episode.steps) <= 25
-        assert all(step.understood for step in shown.episode.steps)
+        assert all(step.is_valid_action for step in shown.episode.steps)
         assert shown.episode.steps[-1].next_local_progress is None
         assert shown.episode.task.instruction
 
@@ -111,7 +111,7 @@ def test_prompts_are_short(demonstrations: list[Demonstration]) -> None:
 
 
 def test_the_action_limit_truncates() -> None:
-    episode = demonstrate(Task("pantry", "put-two", 2, "train"), action_limit=3).episode
+    episode = demonstrate(Task("pantry", "put-two", 2, "train"), max_episode_steps=3).episode
     assert len(episode.steps) == 3
     assert episode.steps[-1].truncated
     assert not episode.steps[-1].terminated

@@ -17,11 +17,11 @@ name: small
 world:
   name: pantry
   tasks: [put-one, clean-then-put]
-  action_limit: 8
+  max_episode_steps: 8
   workers: 2
   simulators_per_worker: 2
   step_timeout_seconds: 10
-demonstrations: {per_task: 10, perturbed: 0.1, action_limit: 30}
+demonstrations: {per_task: 10, action_noise: 0.1, max_episode_steps: 30}
 backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}}
 behavior_cloning: {epochs: 1, tokens_per_batch: 1024, checkpoint_every: 10, log_every: 2, trackers: []}
 collection: {per_task: 4}
@@ -31,8 +31,8 @@ evaluation: {splits: [seen], per_task: 4, concurrent: 4}
 """
 _TWO_PROCESSES = """\
 name: small
-world: {name: pantry, tasks: [put-one, clean-then-put], action_limit: 4, workers: 1}
-demonstrations: {per_task: 20, action_limit: 30}
+world: {name: pantry, tasks: [put-one, clean-then-put], max_episode_steps: 4, workers: 1}
+demonstrations: {per_task: 20, max_episode_steps: 30}
 backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}}
 behavior_cloning:
   {epochs: 1.5, tokens_per_batch: 512, checkpoint_every: 10, log_every: 2, trackers: [], processes: 2}
@@ -45,11 +45,11 @@ name: small
 world:
   name: scienceworld
   tasks: [find-non-living-thing, lifespan-longest-lived]
-  action_limit: 6
+  max_episode_steps: 6
   workers: 2
   simulators_per_worker: 2
   step_timeout_seconds: 10
-demonstrations: {per_task: 12, perturbed: 0.1, action_limit: 30}
+demonstrations: {per_task: 12, action_noise: 0.1, max_episode_steps: 30}
 backbone: {tiny: {width: 32, layers: 1, heads: 2, vocabulary: 500, context: 2048}}
 behavior_cloning:
   epochs: 4
@@ -73,7 +73,7 @@ api:
   concurrent: 4
   retries: 1
   timeout_seconds: 2
-world: {{{{name: pantry, tasks: [put-one, clean-then-put], action_limit: 10, workers: 1}}}}
+world: {{{{name: pantry, tasks: [put-one, clean-then-put], max_episode_steps: 10, workers: 1}}}}
 evaluation: {{{{splits: [seen], per_task: 20, concurrent: 4}}}}
 """
 

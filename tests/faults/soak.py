@@ -70,7 +70,7 @@ def soak(world: str, count: int, file: Path) -> list[str]:
     kills = 0
     with (
         EpisodeWriter(file) as writer,
-        WorkerPool(world_for(config), workers=2, simulators_per_worker=4, action_limit=100) as pool,
+        WorkerPool(world_for(config), workers=2, simulators_per_worker=4, max_episode_steps=100) as pool,
     ):
 
         def keep(episode: Episode) -> None:
@@ -82,7 +82,7 @@ def soak(world: str, count: int, file: Path) -> list[str]:
                 os.kill(draw.choice(pool.process_ids), signal.SIGKILL)
                 kills += 1
 
-        demonstrate(jobs, pool, action_limit=100, perturbed=0.1, on_episode=keep)
+        demonstrate(jobs, pool, max_episode_steps=100, perturbed=0.1, on_episode=keep)
     assert not outlived(str(file))
     found = read_episodes(file)
     assert {episode.id for episode in found} == {job.id for job in jobs}

@@ -23,7 +23,7 @@ from step_hrl.agents.base import EpisodeLog
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
 from step_hrl.data.episode_files import EpisodeWriter, TornLineWarning, encode_line, read_episodes, salvage_episodes
-from step_hrl.envs.base import ActionLimit
+from step_hrl.envs.base import TimeLimit
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError, RecipeError, StepHrlError, UnreadableReply
 from step_hrl.evaluation import read_summary
@@ -32,7 +32,14 @@ from step_hrl.recipes import load_recipe, to_yaml
 from step_hrl.report.model_card_files import describe
 from step_hrl.report.runs import read_run
 from step_hrl.runs import manifest, timing
-from step_hrl.runs.layout import JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE, SELECTION_FILE, SUMMARY_FILE, TRAINING_FILE
+from step_hrl.runs.layout import (
+    METRICS_FILE,
+    RECIPE_FILE,
+    SELECTION_FILE,
+    SUMMARY_FILE,
+    TRAINING_FILE,
+    VALUE_ESTIMATES_FILE,
+)
 from step_hrl.types import Act, Ask, Episode, Observation, Outcome, Utterance
 from tests.data.test_episode_files import an_episode, episodes
 
@@ -72,7 +79,7 @@ def test_a_reply_is_read_or_unreadable(role: Any, reply: str) -> None:
 @given(said=st.lists(replies, min_size=1, max_size=6), variation=st.integers(0, 9))
 def test_whatever_a_model_says_its_episode_ends_and_can_be_kept(kind: Any, said: list[str], variation: int) -> None:
     task = PantryWorld().tasks("train", per_task=10)[variation]
-    env = ActionLimit(PantryWorld().open().env(), 8)
+    env = TimeLimit(PantryWorld().open().env(), 8)
     observation, info = env.reset(task)
     task = replace(task, instruction=info["instruction"])
     agent, log = agent_for(AgentConfig(kind=kind)), EpisodeLog(task)
@@ -85,7 +92,7 @@ def test_whatever_a_model_says_its_episode_ends_and_can_be_kept(kind: Any, said:
             break
         if isinstance(wanted, Act):
             observation, reward, terminated, truncated, info = env.step(wanted.action)
-            answer = Outcome(observation, reward, terminated, truncated, bool(info["understood"]))
+            answer = Outcome(observation, reward, terminated, truncated, bool(info["is_valid_action"]))
         else:
             assert isinstance(wanted, Ask)
             assert len(wanted.prompt) < 20_000
@@ -194,8 +201,8 @@ def test_small_files_of_a_run_may_hold_anything(content: bytes) -> None:
         policy, scored = stage / "policy", folder / "evaluation" / "offline_rl-round-1-seen"
         for place in (policy, scored, folder / "collection" / "round-1"):
             place.mkdir(parents=True)
-        files = [stage / METRICS_FILE, stage / JUDGEMENTS_FILE, stage / TRAINING_FILE, stage / SELECTION_FILE]
-        files += [stage / manifest.STAMP, stage / "wall_time.json", scored / SUMMARY_FILE, folder / RECIPE_FILE]
+        files = [stage / METRICS_FILE, stage / VALUE_ESTIMATES_FILE, stage / TRAINING_FILE, stage / SELECTION_FILE]
+        files += [stage / manifest.MANIFEST_FILE, stage / "wall_time.json", scored / SUMMARY_FILE, folder / RECIPE_FILE]
         files += [scored / "episodes.jsonl"]
         for file in files:
             file.write_bytes(content)

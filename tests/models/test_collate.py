@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from tests.tiny_model import micro_backbone, transitions
 
 from step_hrl.errors import DataError
-from step_hrl.models.collate import ROLES, Chain, TransitionTokens, batches_of_similar_length, collate, tokenize
+from step_hrl.models.collate import ROLES, Trajectory, TransitionTokens, batches_of_similar_length, collate, tokenize
 from step_hrl.types import Role
 
 
 def test_masks_and_ends_point_at_what_they_say() -> None:
     pad = 2
     samples = [TransitionTokens(Role.LOW, (5, 2, 6), (2,)), TransitionTokens(Role.PROGRESS, (7,), (8, 9, 2))]
-    batch = collate([Chain((sample,)) for sample in samples], pad)
+    batch = collate([Trajectory((sample,)) for sample in samples], pad)
     for row, sample in enumerate(samples):
         assert batch.input_ids[row][batch.attention_mask[row]].tolist() == [*sample.state, *sample.utterance]
         # The padding id also ends every utterance: masks must not be made from ids.
@@ -54,7 +54,7 @@ def test_order_differs_by_epoch_and_seed_and_lengths_are_alike() -> None:
 def test_a_sample_that_is_too_long_is_an_error_that_names_it() -> None:
     tokenizer = micro_backbone().tokenizer
     samples = tokenize(transitions(6), tokenizer, 128)
-    assert [sample.links[0].role for sample in samples] == [t.role for t in transitions(6)]
+    assert [sample.transitions[0].role for sample in samples] == [t.role for t in transitions(6)]
     longest = max(sample.longest for sample in samples)
     assert len(tokenize(transitions(6), tokenizer, longest)) == 6
     with pytest.raises(DataError, match=r"episode episode-0 \(carry:0\).*max_tokens_per_sample"):

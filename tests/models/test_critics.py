@@ -29,7 +29,7 @@ def test_each_role_is_judged_by_its_own_head() -> None:
 
 
 def test_targets_have_no_gradient_and_heads_without_rows_have_one() -> None:
-    critics = Critics(WIDTH, twin=True)
+    critics = Critics(WIDTH, n_critics=2)
     only_high = torch.zeros(6, dtype=torch.long)
     estimates = critics(hidden(0), hidden(1), hidden(1), hidden(2), only_high)
     (estimates.value.sum() + estimates.q.sum()).backward()
@@ -40,7 +40,7 @@ def test_targets_have_no_gradient_and_heads_without_rows_have_one() -> None:
 
 
 def test_of_twins_the_smaller_is_believed() -> None:
-    critics = Critics(WIDTH, twin=True)
+    critics = Critics(WIDTH, n_critics=2)
     estimates = critics(hidden(0), hidden(1), hidden(1), hidden(2), ROWS)
     assert estimates.q.shape == (2, 6)
     assert not torch.equal(estimates.q[0], estimates.q[1])
@@ -58,17 +58,17 @@ def test_targets_move_by_the_rate() -> None:
 
 
 def test_files_hold_critics_and_targets_in_float32(tmp_path: Path) -> None:
-    critics = Critics(WIDTH, twin=True, seed=1)
+    critics = Critics(WIDTH, n_critics=2, seed=1)
     critics.v[0][0].weight.data.add_(1.0)
     critics.save(tmp_path)
-    again = Critics(WIDTH, twin=True, seed=2)
+    again = Critics(WIDTH, n_critics=2, seed=2)
     again.restore(tmp_path)
     assert {name: tensor.tolist() for name, tensor in again.state_dict().items()} == {
         name: tensor.tolist() for name, tensor in critics.state_dict().items()
     }
     assert {tensor.dtype for tensor in again.state_dict().values()} == {torch.float32}
     with pytest.raises(DataError, match="no critics of this shape"):
-        Critics(WIDTH, twin=False).restore(tmp_path)
+        Critics(WIDTH, n_critics=1).restore(tmp_path)
     (tmp_path / CRITICS_FILE).write_bytes(b"{}")
     with pytest.raises(DataError, match=CRITICS_FILE):
         again.restore(tmp_path)

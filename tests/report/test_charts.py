@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import pytest
 
 from step_hrl.report import charts
-from step_hrl.training.value_estimates import Judgement, from_line, to_lines
+from step_hrl.training.value_estimates import ValueEstimate, from_line, to_lines
 from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step, Task, Usage
 
 SEEN = Observation("")
 
 
-def step(action: str, understood: bool = True, **tokens: int) -> Step:
+def step(action: str, is_valid_action: bool = True, **tokens: int) -> Step:
     usages = {Role(role): Usage(count, 0, 1) for role, count in tokens.items()}
-    return Step(SEEN, NOTHING, action, False, 0.0, SEEN, NOTHING, understood=understood, usages=usages)
+    return Step(SEEN, NOTHING, action, False, 0.0, SEEN, NOTHING, is_valid_action=is_valid_action, usages=usages)
 
 
 def episode(success: bool, *segments: tuple[int, tuple[Step, ...]]) -> Episode:
@@ -56,16 +56,16 @@ def test_lengths_are_counted_in_groups() -> None:
 def test_learning_is_told_by_update() -> None:
     lines: list[Mapping[str, float]] = [
         {"update": 20, "loss": 1.0},
-        {"update": 40, "loss": 0.5, "held_out/loss_low": 2.0},
+        {"update": 40, "loss": 0.5, "validation/loss_low": 2.0},
     ]
-    chart = charts.learning("behavior_cloning", lines, "held_out/loss", "Loss")
+    chart = charts.learning("behavior_cloning", lines, "validation/loss", "Loss")
     assert chart is not None
     assert (chart.header, chart.rows) == (("update", "loss_low"), (("40", "2"),))
     assert charts.learning("behavior_cloning", lines, "q_loss", "Loss") is None
 
 
 def test_values_are_compared_with_what_followed() -> None:
-    said = [Judgement("e", "low", number, number / 10, 0.0, number / 20) for number in range(20)]
+    said = [ValueEstimate("e", "low", number, number / 10, 0.0, number / 20) for number in range(20)]
     chart = charts.calibration("offline_rl/round-1", said)
     assert chart.rows[0] == ("low (rank correlation 1.00)", "0.050", "0.025")
     assert len(chart.rows) == 10
@@ -81,8 +81,8 @@ def test_any_name_can_be_drawn(name: str) -> None:
 
 
 def test_judgements_come_back_and_what_is_none_is_told() -> None:
-    said = Judgement("e", "low", 3, 0.25, -0.5, 1.0)
+    said = ValueEstimate("e", "low", 3, 0.25, -0.5, 1.0)
     assert from_line(to_lines([said])) == said
     for line in ("", "[]", "{}", to_lines([said]).replace("0.25", '"x"')):
-        with pytest.raises(ValueError, match=r"no judgement|Expecting value"):
+        with pytest.raises(ValueError, match=r"no value_estimate|Expecting value"):
             from_line(line)

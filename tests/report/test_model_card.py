@@ -23,7 +23,7 @@ TRAINING = Training(
     demonstrations_split="train",
     collected=0,
     collected_split="train",
-    held_out=16,
+    validation=16,
     decisions=12345,
     tokens=None,
     backbone="tiny",
@@ -94,7 +94,7 @@ Out of 100, with 95% bootstrap intervals; n is the number of episodes.
 | of the low level | 0 |
 | of the local progress | 0 |
 | longest prompt, tokens | 0 |
-| actions not understood, % | 0.0 |
+| invalid actions, % | 0.0 |
 | unreadable replies, % | 0.0 |
 
 | mean score of the task | seen |
@@ -131,7 +131,7 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 ## What it reads and says
 
 Each decision is a prompt, as it stands, that is answered by one line: a space, the utterance, a line end. \
-Nothing else is understood. One of each kind that was learnt from:
+Nothing else can be parsed. One of each kind that was learnt from:
 
 low:
 
@@ -153,7 +153,7 @@ def test_the_card_says_what_was_done_and_measured() -> None:
 
 
 def test_nothing_is_said_of_what_is_not_known() -> None:
-    card = render(replace(TRAINING, held_out=0), Outcome(None, None, None), {})
+    card = render(replace(TRAINING, validation=0), Outcome(None, None, None), {})
     assert "None has been measured." in card
     for word in ("updates", "wall time", "parameters", "collected", "held out", "tokens |", "license", "None |"):
         assert word not in card

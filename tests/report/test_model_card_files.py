@@ -58,7 +58,7 @@ def test_only_evaluations_of_these_weights_count_and_the_latest_of_them(policy: 
     note(policy.parent, TRAINING)
     evaluations = policy.parents[1] / "evaluation"
     evaluated(evaluations / "untrained-seen", "untrained:1", 2)
-    evaluated(evaluations / "behavior_cloning-seen.superseded-1", "policy:1", 3)
+    evaluated(evaluations / "behavior_cloning-seen.previous-1", "policy:1", 3)
     assert "None has been measured." in card(policy)
     evaluated(evaluations / "behavior_cloning-seen", "policy:1", 4)
     assert "| episodes | 4 |" in card(policy)
@@ -78,21 +78,26 @@ def test_a_folder_of_which_nothing_is_known_is_left_alone(policy: Path, noted: s
 
 
 def test_what_is_noted_is_what_is_learnt_from(tmp_path: Path) -> None:
-    def decision(role: Role, episode: str = "a", imitable: bool = True) -> Transition:
-        return Transition(role, f"{role} of {episode}", "go", 0.0, None, False, 1, episode, "put-one:0", imitable)
+    def decision(role: Role, episode: str = "a", clone_mask: bool = True) -> Transition:
+        return Transition(role, f"{role} of {episode}", "go", 0.0, None, False, 1, episode, "put-one:0", clone_mask)
 
     weights = {"role_weights": {"progress": 0}}
     recipe = Recipe.model_validate(
         {"name": "n", "world": {"name": "pantry"}, "behavior_cloning": weights, "offline_rl": {"tokens": 9}}
     )
-    train = [decision(Role.LOW, imitable=False), decision(Role.LOW, "b"), decision(Role.HIGH), decision(Role.PROGRESS)]
-    held_out = [decision(Role.LOW, "c"), decision(Role.HIGH, "c")]
-    cloned = training_of(recipe, 0, [EPISODE], [], train, held_out, {"pantry_layouts": "ab"})
-    assert (cloned.decisions, cloned.held_out, cloned.demonstrations, cloned.tokens) == (2, 1, 1, None)
+    train = [
+        decision(Role.LOW, clone_mask=False),
+        decision(Role.LOW, "b"),
+        decision(Role.HIGH),
+        decision(Role.PROGRESS),
+    ]
+    validation = [decision(Role.LOW, "c"), decision(Role.HIGH, "c")]
+    cloned = training_of(recipe, 0, [EPISODE], [], train, validation, {"pantry_layouts": "ab"})
+    assert (cloned.decisions, cloned.validation, cloned.demonstrations, cloned.tokens) == (2, 1, 1, None)
     assert cloned.examples["low"].prompt == "low of b"
     assert set(cloned.examples) == {"high", "low"}
     assert set(cloned.versions) == {"pantry_layouts", "torch", "transformers"}
-    learnt = training_of(recipe, 1, [EPISODE], [EPISODE], train, held_out, {})
+    learnt = training_of(recipe, 1, [EPISODE], [EPISODE], train, validation, {})
     assert (learnt.decisions, learnt.collected, learnt.tokens) == (4, 1, 9)
     note(tmp_path, cloned)
     assert json.loads((tmp_path / "training.json").read_text())["tasks"] == ["put-one"]

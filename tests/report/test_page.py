@@ -16,14 +16,14 @@ import yaml
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
 from step_hrl.data.episode_files import EpisodeWriter, encode_line
-from step_hrl.data.transitions import claimed
+from step_hrl.data.transitions import trust_policy
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError
 from step_hrl.experts.base import expert_for
 from step_hrl.report.page import build
 from step_hrl.report.payload import payload
 from step_hrl.report.runs import read_run
-from step_hrl.training.value_estimates import Judgement, to_lines
+from step_hrl.training.value_estimates import ValueEstimate, to_lines
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 pytest.importorskip("jinja2", reason="needs the report extra")
@@ -38,7 +38,7 @@ def shown() -> list[Episode]:
     host = world.open()
     env = host.env()
     tasks = world.tasks("seen", per_task=2)
-    told = [expert(env, task, action_limit=30, perturbed=0.2).episode for task in tasks]
+    told = [expert(env, task, max_episode_steps=30, perturbed=0.2).episode for task in tasks]
     host.close()
     return [replace(episode, id=f"e{number}") for number, episode in enumerate(told)]
 
@@ -46,7 +46,7 @@ def shown() -> list[Episode]:
 def hostile() -> Episode:
     """An episode in which everybody says what a browser must not run."""
     seen = Observation(HOSTILE, HOSTILE, HOSTILE)
-    step = Step(seen, HOSTILE, HOSTILE, False, 0.0, seen, HOSTILE, understood=False)
+    step = Step(seen, HOSTILE, HOSTILE, False, 0.0, seen, HOSTILE, is_valid_action=False)
     segment = Segment(HOSTILE, (), "None", seen, (step,), "limit")
     return Episode(
         "hostile", Task("w", HOSTILE, 0, "dev", HOSTILE), (segment,), 0.0, False, provenance={"model": HOSTILE}
@@ -70,8 +70,8 @@ def run(tmp_path: Path, shown: list[Episode]) -> Path:
     stage.mkdir(parents=True)
     lines = [{"update": 20 * n, "loss": 1 / n, "policy_loss_low": 1 / n} for n in range(1, 9)]
     (stage / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = [Judgement("e0", "low", number, 0.1 * number, 0.1 * number + 0.05, 0.2) for number in range(3)]
-    (stage / "judgements.jsonl").write_text(to_lines(said))
+    said = [ValueEstimate("e0", "low", number, 0.1 * number, 0.1 * number + 0.05, 0.2) for number in range(3)]
+    (stage / "value_estimates.jsonl").write_text(to_lines(said))
     return folder
 
 
@@ -91,7 +91,7 @@ def test_prompts_are_those_the_agent_read(shown: list[Episode]) -> None:
         content = payload(episode, agent, {})
         low = [step["low"] for segment in content["segments"] for step in segment["steps"]]
         told = ["\n".join(content["texts"][line] for line in decision["prompt"]) for decision in low]
-        cut = [each for each in agent.transitions(episode, claimed) if each.role is Role.LOW]
+        cut = [each for each in agent.transitions(episode, trust_policy) if each.role is Role.LOW]
         assert told == [each.state for each in cut]
         assert [content["texts"][decision["reply"]] for decision in low] == [each.utterance for each in cut]
 
@@ -134,7 +134,7 @@ def test_what_is_damaged_is_told_and_the_rest_shown(run: Path, shown: list[Episo
 
 
 def test_folders_moved_aside_are_not_shown(run: Path) -> None:
-    aside = run / "evaluation" / "behavior_cloning-seen.superseded-1"
+    aside = run / "evaluation" / "behavior_cloning-seen.previous-1"
     shutil.copytree(run / "evaluation" / "behavior_cloning-seen", aside)
     assert len(read_run(run).sources) == 2
 
@@ -215,7 +215,7 @@ def test_a_link_leads_to_an_episodes_step_and_its_prompts(browser: Any, file: Pa
     assert page.inner_text("#step").startswith("Step 2 of ")
     assert "#episode=e0&source=0&step=2" in page.url
     page.click("#step summary:has-text('Low level')")
-    cut = [each for each in agent_for(AgentConfig()).transitions(shown[0], claimed) if each.role is Role.LOW]
+    cut = [each for each in agent_for(AgentConfig()).transitions(shown[0], trust_policy) if each.role is Role.LOW]
     told = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
     assert told == [cut[1].state, cut[1].utterance]
     assert "V 0.1, Q 0.15, advantage 0.05" in page.inner_text("#step")

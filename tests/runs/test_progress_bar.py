@@ -84,9 +84,9 @@ def test_no_bar_where_it_cannot_be_drawn_over(terminal: bool, environment: dict[
 
 def test_things_are_counted_as_they_are_gone_through() -> None:
     stream = io.StringIO()
-    with Reporter(Console(file=stream, width=120), "values", 3, unit="chains") as reporter:
+    with Reporter(Console(file=stream, width=120), "values", 3, unit="trajectories") as reporter:
         assert list(reporter.each("abc")) == ["a", "b", "c"]
-    assert stream.getvalue().startswith("values: 3/3 chains")
+    assert stream.getvalue().startswith("values: 3/3 trajectories")
 
 
 def test_what_was_there_before_is_told() -> None:

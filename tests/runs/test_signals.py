@@ -50,7 +50,7 @@ def test_running_episodes_are_finished_and_no_others_begun() -> None:
 
     episodes: list[Episode] = []
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=9)]
-    pool = WorkerPool(CountingWorld(), workers=1, simulators_per_worker=3, action_limit=12)
+    pool = WorkerPool(CountingWorld(), workers=1, simulators_per_worker=3, max_episode_steps=12)
     with signals.listening(), pool, pytest.raises(Stopped):
         rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_soon), pool, concurrent=3, on_episode=episodes.append)
     assert len(episodes) == 3
@@ -64,7 +64,10 @@ def test_a_stop_asked_for_at_the_last_episode_stops_nothing() -> None:
 
     episodes: list[Episode] = []
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=1)]
-    with signals.listening(), WorkerPool(CountingWorld(), workers=1, simulators_per_worker=1, action_limit=12) as pool:
+    with (
+        signals.listening(),
+        WorkerPool(CountingWorld(), workers=1, simulators_per_worker=1, max_episode_steps=12) as pool,
+    ):
         rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_at_once), pool, concurrent=1, on_episode=episodes.append)
     assert len(episodes) == 1
 
@@ -77,9 +80,9 @@ def test_demonstrations_under_way_are_finished_and_no_others_begun() -> None:
         signals.ask()
 
     jobs = [Job(task) for task in PantryWorld().tasks("train", per_task=5)]
-    pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, action_limit=30)
+    pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, max_episode_steps=30)
     with signals.listening(), pool, pytest.raises(Stopped):
-        demonstrate(jobs, pool, action_limit=30, perturbed=0.0, on_episode=keep)
+        demonstrate(jobs, pool, max_episode_steps=30, perturbed=0.0, on_episode=keep)
     assert 1 <= len(shown) <= 2
     assert all(episode.success for episode in shown)
 

@@ -29,8 +29,8 @@ def test_a_micro_model_learns_to_say_what_it_was_shown(tmp_path: Path) -> None:
     exact = sum(answer.text == t.utterance for answer, t in zip(answers, shown, strict=True)) / len(shown)
     assert exact > 0.7
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["held_out/exact_match_low"] > 0.6
-    assert last["held_out/loss_low"] < 0.5
+    assert last["validation/exact_match_low"] > 0.6
+    assert last["validation/loss_low"] < 0.5
     assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "llama"
     assert AutoTokenizer.from_pretrained(folder).eos_token == "<|end|>"
 
@@ -46,8 +46,8 @@ def test_total_is_the_weighted_mean_and_tallies_are_not_weighted() -> None:
     expected = sum(weights_of[role] * float(value.detach()) for role, value in zip(roles, loss, strict=True)) / 7
     assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
     highs = [float(value.detach()) for role, value in zip(roles, loss, strict=True) if role is Role.HIGH]
-    assert float(losses.tallies["loss_high"].total) == pytest.approx(sum(highs), rel=1e-5)
-    assert float(losses.tallies["loss_high"].number) == len(highs)
+    assert float(losses.sums["loss_high"].total) == pytest.approx(sum(highs), rel=1e-5)
+    assert float(losses.sums["loss_high"].number) == len(highs)
 
 
 def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
@@ -60,38 +60,38 @@ def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> N
         weighted = BehaviorCloning(backbone, RoleWeights(), prompt_weight=0.5)(batch)
     of_prompts = 0.0
     for row, sample in enumerate(samples):
-        prompt = sample.links[0].state
+        prompt = sample.transitions[0].state
         said = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
         of_prompts += sum(said) / len(said)
     expected = float(plain.total) - 0.5 * of_prompts / len(samples)
     assert float(weighted.total) == pytest.approx(expected, rel=1e-4)
-    assert float(weighted.tallies["loss_low"].total) == pytest.approx(float(plain.tallies["loss_low"].total), rel=1e-4)
+    assert float(weighted.sums["loss_low"].total) == pytest.approx(float(plain.sums["loss_low"].total), rel=1e-4)
 
 
 def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
     backbone = micro_backbone().eval()
     samples = tokenize(transitions(7), backbone.tokenizer, 128)
     batch = collate(samples, backbone.tokenizer.pad)
-    tallies = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
+    sums = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
     with torch.no_grad():
         best = backbone.model(input_ids=batch.input_ids).logits.argmax(dim=-1)
     for role in Role:
-        rows = [row for row, sample in enumerate(samples) if sample.links[0].role is role]
+        rows = [row for row, sample in enumerate(samples) if sample.transitions[0].role is role]
         matches = 0
         for row in rows:
-            shown = samples[row].links[0]
+            shown = samples[row].transitions[0]
             start, end = len(shown.state), len(shown)
             matches += best[row, start - 1 : end - 1].tolist() == list(shown.utterance)
-        assert float(tallies[f"exact_match_{role}"].total) == matches
-        assert float(tallies[f"exact_match_{role}"].number) == len(rows)
+        assert float(sums[f"exact_match_{role}"].total) == matches
+        assert float(sums[f"exact_match_{role}"].number) == len(rows)
 
 
 def test_a_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
     only_high = QUICK.model_copy(update={"role_weights": RoleWeights(high=1, low=0, progress=0)})
     folder = run(only_high, MICRO, transitions(), transitions(9), tmp_path, 0)
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert "held_out/loss_high" in line
-    assert "held_out/loss_low" not in line
+    assert "validation/loss_high" in line
+    assert "validation/loss_low" not in line
     # Only the transitions of that role decide the result, once the tokens are the same.
     alone = micro_backbone()
     highs = [t for t in transitions() if t.role is Role.HIGH]

@@ -10,7 +10,7 @@ from tests.tiny_model import micro_backbone, transitions, weights
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Chain, TransitionBatch, TransitionTokens, rounded, tokenize
+from step_hrl.models.collate import Trajectory, TransitionBatch, TransitionTokens, rounded, tokenize
 from step_hrl.training import checkpoints, loop
 from step_hrl.training.behavior_cloning import BehaviorCloning
 from step_hrl.training.loop import LENGTH_MULTIPLE, BatchPlan, Losses, train
@@ -52,8 +52,8 @@ def trained(output: Path, config: TrainingConfig = QUICK, backbone: Backbone | N
     return backbone
 
 
-def of_lengths(lengths: list[int]) -> list[Chain]:
-    return [Chain((TransitionTokens(Role.LOW, range(length - 1), (2,)),)) for length in lengths]
+def of_lengths(lengths: list[int]) -> list[Trajectory]:
+    return [Trajectory((TransitionTokens(Role.LOW, range(length - 1), (2,)),)) for length in lengths]
 
 
 def lines(output: Path) -> list[dict[str, float]]:

@@ -19,7 +19,7 @@ from step_hrl.errors import DataError, ModelError
 from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import ROLES, Chain, TransitionBatch, collate
+from step_hrl.models.collate import ROLES, Trajectory, TransitionBatch, collate
 from step_hrl.models.critics import CRITICS_FILE, Critics
 from step_hrl.training import checkpoints
 from step_hrl.training.loop import Losses, train
@@ -32,8 +32,8 @@ QUICK = OfflineRLConfig(
     learning_rate=1e-2,
     critic_learning_rate=1e-2,
     critic_warmup=2,
-    critic_gradient=0.0,
-    temperature=0.5,
+    critic_grad_scale=0.0,
+    awr_beta=0.5,
     tokens_per_batch=512,
     checkpoint_every=3,
     keep_checkpoints=10,
@@ -43,17 +43,17 @@ QUICK = OfflineRLConfig(
 COLLECTED = frozenset({"episode-1", "episode-3"})
 
 
-def trajectories(number: int = 5) -> list[Transition]:
+def example_trajectories(number: int = 5) -> list[Transition]:
     """Episodes of six decisions of each role; the first two of each three lead on, half of the rest are cut."""
     made: list[Transition] = []
     for episode in range(number):
         drawn = decisions(18, seed=episode)
         for role in Role:
-            chain = [replace(t, episode_id=f"episode-{episode}") for t in drawn if t.role is role]
-            for place, transition in enumerate(chain):
+            trajectory = [replace(t, episode_id=f"episode-{episode}") for t in drawn if t.role is role]
+            for place, transition in enumerate(trajectory):
                 ends = place % 3 == 2
                 cut = ends and (episode + place) % 2 == 0
-                follows = chain[place + 1].state if not ends else chain[0].state if cut else None
+                follows = trajectory[place + 1].state if not ends else trajectory[0].state if cut else None
                 reward = 0.0 if not ends else 0.25 if cut else 1.0
                 made.append(
                     replace(
@@ -73,21 +73,21 @@ def changed(**fields: object) -> OfflineRLConfig:
 
 def objective(config: OfflineRLConfig = QUICK, backbone: Backbone | None = None) -> OfflineRL:
     backbone = backbone or micro_backbone().eval()
-    return OfflineRL(backbone, Critics(32, twin=config.twin_q, seed=3), config)
+    return OfflineRL(backbone, Critics(32, n_critics=config.n_critics, seed=3), config)
 
 
-def batch_of(chains: Sequence[Chain], backbone: Backbone) -> TransitionBatch:
-    return collate(chains, backbone.tokenizer.pad)
+def batch_of(trajectories: Sequence[Trajectory], backbone: Backbone) -> TransitionBatch:
+    return collate(trajectories, backbone.tokenizer.pad)
 
 
 def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transition] | None = None) -> torch.Tensor:
     """Weights of policy and critics after training."""
     backbone = micro_backbone()
-    given = trajectories() if data is None else data
-    train_offline_rl(backbone, given, trajectories(2), config, collected=COLLECTED, output=output, seed=0)
+    given = example_trajectories() if data is None else data
+    train_offline_rl(backbone, given, example_trajectories(2), config, collected=COLLECTED, output=output, seed=0)
     newest = checkpoints.latest(output)
     assert newest is not None
-    critics = Critics(32, twin=config.twin_q)
+    critics = Critics(32, n_critics=config.n_critics)
     critics.restore(newest)
     return torch.cat([weights(backbone), weights(critics)])
 
@@ -95,12 +95,14 @@ def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transi
 def test_one_pass_reads_what_separate_passes_would() -> None:
     rl = objective()
     with torch.no_grad():
-        chained = encode(trajectories(), rl.backbone.tokenizer, QUICK, 128)
-        assert sum(chain.rows for chain in chained) < sum(2 * len(chain.links) for chain in chained)
-        together = rl(batch_of(chained, rl.backbone))
+        trajectories_of = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
+        assert sum(trajectory.rows for trajectory in trajectories_of) < sum(
+            2 * len(trajectory.transitions) for trajectory in trajectories_of
+        )
+        together = rl(batch_of(trajectories_of, rl.backbone))
         # The same by hand: a pass for s and u, another for s'.
         losses: list[torch.Tensor] = []
-        for transition in trajectories():
+        for transition in example_trajectories():
             tokens = rl.backbone.tokenizer
             said = tokens.encode(transition.state, transition.utterance)
             hidden = rl.backbone.decoder(input_ids=torch.tensor([[*said.prompt, *said.utterance]])).last_hidden_state[0]
@@ -126,10 +128,10 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
 
 def test_mistakes_teach_the_critics_only() -> None:
     rl = objective()
-    slips = [replace(t, imitable=False) for t in trajectories()]
+    slips = [replace(t, clone_mask=False) for t in example_trajectories()]
     losses = rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone))
-    assert float(losses.tallies["policy_loss_low"].total) == 0
-    assert float(losses.tallies["q_loss_low"].total) > 0
+    assert float(losses.sums["policy_loss_low"].total) == 0
+    assert float(losses.sums["q_loss_low"].total) > 0
     losses.total.backward()
     assert all(p.grad is None or float(p.grad.abs().sum()) == 0 for p in rl.backbone.parameters())
     assert any(float(p.grad.abs().sum()) > 0 for p in rl.critics.parameters() if p.grad is not None)
@@ -138,8 +140,8 @@ def test_mistakes_teach_the_critics_only() -> None:
 def test_critics_leave_the_backbone_alone_unless_asked() -> None:
     gradients: dict[float, torch.Tensor] = {}
     for share in (0.0, 0.5, 1.0):
-        rl = objective(changed(critic_gradient=share))
-        slips = [replace(t, imitable=False) for t in trajectories()]
+        rl = objective(changed(critic_grad_scale=share))
+        slips = [replace(t, clone_mask=False) for t in example_trajectories()]
         rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone)).total.backward()
         found = [p.grad for p in rl.backbone.parameters() if p.grad is not None]
         gradients[share] = torch.cat([g.flatten() for g in found]) if found else torch.zeros(1)
@@ -152,7 +154,7 @@ def test_the_policy_waits_for_the_critics(tmp_path: Path) -> None:
     before = weights(micro_backbone())
     backbone = micro_backbone()
     everything = changed(critic_warmup=10_000)
-    train_offline_rl(backbone, trajectories(), [], everything, collected=COLLECTED, output=tmp_path, seed=0)
+    train_offline_rl(backbone, example_trajectories(), [], everything, collected=COLLECTED, output=tmp_path, seed=0)
     assert torch.equal(weights(backbone), before)
     critics = Critics(32, seed=0)
     fresh = weights(critics)
@@ -205,11 +207,11 @@ class StopsAt(OfflineRL):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_ends_with_bitwise_the_same_policy_and_critics(tmp_path: Path, optimizer: str) -> None:
-    config = changed(optimizer=optimizer, twin_q=True, epochs=4.0, critic_gradient=0.5)
+    config = changed(optimizer=optimizer, n_critics=True, epochs=4.0, critic_grad_scale=0.5)
     whole = trained(tmp_path / "whole", config)
     backbone = micro_backbone()
-    samples = encode(trajectories(), backbone.tokenizer, config, 128)
-    stops = StopsAt(backbone, Critics(32, twin=True, seed=0), config)
+    samples = encode(example_trajectories(), backbone.tokenizer, config, 128)
+    stops = StopsAt(backbone, Critics(32, n_critics=2, seed=0), config)
     with pytest.raises(Interrupted):
         train(stops, samples, config, output=tmp_path / "cut", seed=0, label="offline RL")
     newest = checkpoints.latest(tmp_path / "cut")
@@ -225,15 +227,15 @@ ALTERNATIVES: dict[str, object] = {
     "learning_rate": 2e-2,
     "critic_learning_rate": 2e-2,
     "critic_warmup": 4,
-    "critic_gradient": 1.0,
+    "critic_grad_scale": 1.0,
     "gamma": 0.5,
     "discount": "decision",
     "expectile": 0.05,
-    "temperature": 0.1,
-    "max_weight": 0.5,
+    "awr_beta": 0.1,
+    "awr_max_weight": 0.5,
     "policy_loss": "advantage",
     "q_read_at": "state_end",
-    "soft_target_rate": 0.9,
+    "target_tau": 0.9,
     "role_weights": {"high": 3.0},
     "data_weights": {"collected": 0.5},
     "optimizer": "muon",
@@ -246,10 +248,10 @@ ALTERNATIVES: dict[str, object] = {
     "mixed_precision": "bf16",
 }
 ELSEWHERE = {
-    "twin_q": "test_of_twins_the_smaller_is_believed",
+    "n_critics": "test_of_twins_the_smaller_is_believed",
     "subtask_reward": "tests/test_pipeline.py",
     "selection": "tests/test_pipeline.py",
-    "held_out_fraction": "tests/test_pipeline.py",
+    "validation_fraction": "tests/test_pipeline.py",
     "muon_learning_rate": "below",
     "max_tokens_per_sample": "below",
     "processes": "below",
@@ -283,7 +285,7 @@ def test_so_does_muons_rate(tmp_path: Path) -> None:
 
 def test_a_source_or_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
     expert_only = trained(tmp_path / "weight", changed(data_weights={"collected": 0.0}))
-    without = [t for t in trajectories() if t.episode_id not in COLLECTED]
+    without = [t for t in example_trajectories() if t.episode_id not in COLLECTED]
     assert torch.equal(trained(tmp_path / "data", QUICK, without), expert_only)
     with pytest.raises(DataError, match="raise one of the weights"):
         trained(tmp_path / "none", changed(role_weights={"high": 0.0, "low": 0.0, "progress": 0.0}))
@@ -295,7 +297,7 @@ def test_what_is_too_long_is_named(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_names_the_episode_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
-    broken = [replace(t, reward=float("nan")) if t.episode_id == "episode-2" else t for t in trajectories()]
+    broken = [replace(t, reward=float("nan")) if t.episode_id == "episode-2" else t for t in example_trajectories()]
     with pytest.raises(ModelError, match=r"not finite at update .*episode-2"):
         trained(tmp_path, changed(tokens_per_batch=80), [t for t in broken if t.episode_id == "episode-2"])
     assert checkpoints.latest(tmp_path) is None
@@ -306,16 +308,16 @@ def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path, cap
     policy.mkdir()
     micro_backbone().save(policy)
     config = changed(processes=2, epochs=1.0)
-    run(config, MICRO, policy, trajectories(), trajectories(2), COLLECTED, tmp_path / "rl", 0)
+    run(config, MICRO, policy, example_trajectories(), example_trajectories(2), COLLECTED, tmp_path / "rl", 0)
     newest = checkpoints.latest(tmp_path / "rl")
     assert newest is not None
     learnt = backbones.load(MICRO.model_copy(update={"source": str(newest)}), device="cpu")
     assert not torch.equal(weights(learnt), weights(micro_backbone()))
-    assert len(re.findall(r"^values: (\d+)/\1 chains, .* 0 s left$", capfd.readouterr().err, re.MULTILINE)) == 1
+    assert len(re.findall(r"^values: (\d+)/\1 trajectories, .* 0 s left$", capfd.readouterr().err, re.MULTILINE)) == 1
     found = json.loads((tmp_path / "rl" / "values.json").read_text())
     assert set(found) == {role.value for role in Role}
-    judged = [from_line(line) for line in (tmp_path / "rl" / "judgements.jsonl").read_text().splitlines()]
-    assert sorted((some.episode_id, some.role, some.number) for some in judged) == sorted(numbered(trajectories(2)))
+    judged = [from_line(line) for line in (tmp_path / "rl" / "value_estimates.jsonl").read_text().splitlines()]
+    assert sorted((some.episode_id, some.role, some.number) for some in judged) == sorted(numbered(example_trajectories(2)))
     assert all(-1 <= value <= 1 for value in found.values())
 
 
@@ -331,7 +333,7 @@ def numbered(cut: list[Transition]) -> list[tuple[str, str, int]]:
 
 def test_value_correlations_compare_values_with_what_followed() -> None:
     rl = objective()
-    chains = encode(trajectories(), rl.backbone.tokenizer, QUICK, 128)
+    trajectories = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
 
     class Oracle(OfflineRL):
         def judged(self, batch: TransitionBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -341,10 +343,12 @@ def test_value_correlations_compare_values_with_what_followed() -> None:
                 found.append(following)
             return -torch.tensor(found[::-1]), torch.zeros(len(found))
 
-    judgements = judge(Oracle(rl.backbone, rl.critics, QUICK), chains)
-    found = rank_correlations(judgements)
+    value_estimates = judge(Oracle(rl.backbone, rl.critics, QUICK), trajectories)
+    found = rank_correlations(value_estimates)
     assert all(value == pytest.approx(-1.0, abs=1e-3) for value in found.values())
     assert len(found) == 3
-    assert all(judgement.value == pytest.approx(-judgement.followed) for judgement in judgements)
-    low = [some for some in judgements if (some.episode_id, some.role) == ("episode-0", "low")]
+    assert all(
+        value_estimate.value == pytest.approx(-value_estimate.return_to_go) for value_estimate in value_estimates
+    )
+    low = [some for some in value_estimates if (some.episode_id, some.role) == ("episode-0", "low")]
     assert [some.number for some in low] == list(range(len(low)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from step_hrl.data.transitions import Judge
+from step_hrl.data.transitions import SubtaskVerifier
 from step_hrl.errors import UnreadableReply
 from step_hrl.prompts import high_level
 from step_hrl.prompts.low_level import Decision
@@ -107,7 +107,7 @@ class Agent(Protocol):
         """Play one episode from its first observation until an outcome is over, recording it in the log."""
         ...
 
-    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
+    def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode, whoever lived it, into what this agent would have read and said: what it is trained on."""
         ...
 
@@ -150,7 +150,7 @@ class Attempt:
             reward=self.outcome.reward,
             next_observation=self.outcome.observation,
             next_local_progress=None,
-            understood=self.outcome.understood,
+            is_valid_action=self.outcome.is_valid_action,
             terminated=self.outcome.terminated,
             truncated=self.outcome.truncated,
             unreadable=None if self.decision else self.reply.text,

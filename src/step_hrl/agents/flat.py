@@ -5,7 +5,7 @@ from __future__ import annotations
 from step_hrl.agents.base import EpisodeLog, Play, attempt
 from step_hrl.data import transcript_transitions
 from step_hrl.data.transcript_transitions import after
-from step_hrl.data.transitions import Judge
+from step_hrl.data.transitions import SubtaskVerifier
 from step_hrl.errors import RecipeError
 from step_hrl.prompts import react, transcript
 from step_hrl.prompts.low_level import Decision
@@ -43,8 +43,8 @@ class FlatAgent:
             over, truncated = tried.outcome.over, tried.outcome.truncated
         log.end("limit" if truncated else "episode")
 
-    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
-        """Cut an episode into what this agent would have read; it has no subtasks to judge.
+    def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
+        """Cut an episode into what this agent would have read; it has no subtasks to verify.
 
         Raises :class:`~step_hrl.errors.RecipeError` for one that thinks: nobody has shown it its thoughts.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask
 from step_hrl.data import transcript_transitions
 from step_hrl.data.transcript_transitions import after
-from step_hrl.data.transitions import Judge
+from step_hrl.data.transitions import SubtaskVerifier
 from step_hrl.prompts import high_level, low_level, transcript
 from step_hrl.prompts.transcript import Bounds
 from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Task, Transition
@@ -15,12 +15,12 @@ class HistoryHrlAgent:
     """The high level reads the completed subtasks, the low level the transcript of the running one."""
 
     def __init__(
-        self, bounds: Bounds, *, unreadable_action: str | None = None, refused_claims_count: bool = False
+        self, bounds: Bounds, *, unreadable_action: str | None = None, complete_on_invalid_action: bool = False
     ) -> None:
         """See ``AgentConfig`` for the arguments."""
         self._bounds = bounds
         self._unreadable_action = unreadable_action
-        self._refused_claims_count = refused_claims_count
+        self._refused_claims_count = complete_on_invalid_action
 
     @property
     def name(self) -> str:
@@ -43,12 +43,12 @@ class HistoryHrlAgent:
                 step = tried.step(state.observation, dropped=transcript.dropped(state.events, self._bounds))
                 log.step(step)
                 state = transcript.State(subtask, after(state.events, step), step.next_observation)
-                subtask_done = step.subtask_done and (step.understood or self._refused_claims_count)
+                subtask_done = step.subtask_done and (step.is_valid_action or self._refused_claims_count)
                 over = tried.outcome.over
                 ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
             log.end(ended_by)
             completed, observation = (*completed, subtask), state.observation
 
-    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
+    def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode into what this agent would have read; see :class:`~step_hrl.agents.base.Agent`."""
-        return transcript_transitions.hierarchical(episode, self._bounds, judge)
+        return transcript_transitions.hierarchical(episode, self._bounds, verifier)

@@ -23,11 +23,11 @@ def agent_for(config: AgentConfig) -> Agent:
         return HistoryHrlAgent(
             bounds,
             unreadable_action=config.unreadable_action,
-            refused_claims_count=config.refused_claims_count,
+            complete_on_invalid_action=config.complete_on_invalid_action,
         )
     return StepHrlAgent(
         unreadable_action=config.unreadable_action,
-        refused_claims_count=config.refused_claims_count,
+        complete_on_invalid_action=config.complete_on_invalid_action,
         hierarchy=config.hierarchy,
         local_progress=config.local_progress,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask, said
 from step_hrl.data.ablations import without_hierarchy, without_local_progress
-from step_hrl.data.transitions import Judge, transitions
+from step_hrl.data.transitions import SubtaskVerifier, transitions
 from step_hrl.errors import UnreadableReply
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.types import (
@@ -39,13 +39,13 @@ class StepHrlAgent:
         self,
         *,
         unreadable_action: str | None = None,
-        refused_claims_count: bool = False,
+        complete_on_invalid_action: bool = False,
         hierarchy: bool = True,
         local_progress: bool = True,
     ) -> None:
         """Act as the arguments say where the low level's reply is of no use."""
         self._unreadable_action = unreadable_action
-        self._refused_claims_count = refused_claims_count
+        self._refused_claims_count = complete_on_invalid_action
         self._hierarchy = hierarchy
         self._local_progress = local_progress
 
@@ -76,11 +76,11 @@ class StepHrlAgent:
             log.end(ended_by)
             completed = (*completed, subtask)
 
-    def transitions(self, episode: Episode, judge: Judge) -> list[Transition]:
+    def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode into what this agent would have read; see :class:`~step_hrl.agents.base.Agent`."""
         lived = episode if self._hierarchy else without_hierarchy(episode)
         lived = lived if self._local_progress else without_local_progress(lived)
-        cut = transitions(lived, judge)
+        cut = transitions(lived, verifier)
         return cut if self._hierarchy else [t for t in cut if t.role is not Role.HIGH]
 
     def _begin(self, state: high_level.State, log: EpisodeLog) -> Generator[Ask | Act, Utterance | Outcome, str | None]:
@@ -92,7 +92,7 @@ class StepHrlAgent:
 
     def _completes(self, step: Step) -> bool:
         """Whether the subtask ends with a step. Where the task is the only subtask, the world tells."""
-        return self._hierarchy and step.subtask_done and (step.understood or self._refused_claims_count)
+        return self._hierarchy and step.subtask_done and (step.is_valid_action or self._refused_claims_count)
 
     def _step(
         self, subtask: str, progress: str, observation: Observation

@@ -119,7 +119,7 @@ class LiveView:
         self._show_status()
 
     def step_taken(self, task: Task, step: Step) -> None:
-        """Show the action, whether the world understood it, its reward, the answer and the new progress."""
+        """Show the action, whether it was valid, its reward, the answer and the new progress."""
         if self._task is None or task.key != self._task.key:
             return
         self._actions += 1
@@ -165,13 +165,13 @@ class LiveView:
         if step.unreadable is not None:
             return self._text(f"reply not readable: {step.unreadable!r}", "bad")
         parts = [self._text(step.action)]
-        if not step.understood:
-            parts.append(self._text("not understood", "bad"))
+        if not step.is_valid_action:
+            parts.append(self._text("invalid action", "bad"))
         if step.reward:
             parts.append(self._text(f"{100 * step.reward:+.1f}", "good" if step.reward > 0 else "bad"))
         if step.subtask_done:
             refused = self._text("subtask said to be done", "dim")
-            parts.append(self._text("subtask done", "good") if step.understood else refused)
+            parts.append(self._text("subtask done", "good") if step.is_valid_action else refused)
         return Text("  ").join(parts)
 
     def _show_status(self) -> None:

@@ -39,7 +39,7 @@ def without_hierarchy(episode: Episode) -> Episode:
     done, final = tuple[str, ...](), NOTHING
     for segment in segments:
         steps += _steps_of_all(segment, done, final)
-        if not segment.perturbed:
+        if not segment.is_noise:
             done, final = (*done, segment.subtask), segment.final_progress
     completes = replace(steps[-1], subtask_done=episode.success)
     last = segments[-1]
@@ -64,7 +64,7 @@ def _steps_of_all(segment: Segment, done: tuple[str, ...], final: str) -> list[S
     for number, step in enumerate(segment.steps):
         ends = number == len(segment.steps) - 1 and segment.ended_by == "policy"
         before = after = _progress(done, final, NOTHING)
-        if not segment.perturbed:
+        if not segment.is_noise:
             before = _progress(done, final, step.local_progress)
             running = step.next_local_progress or NOTHING
             after = _progress((*done, segment.subtask), running, NOTHING) if ends else _progress(done, final, running)
@@ -74,7 +74,7 @@ def _steps_of_all(segment: Segment, done: tuple[str, ...], final: str) -> list[S
                 local_progress=before,
                 next_local_progress=None if step.next_local_progress is None else after,
                 subtask_done=False,
-                perturbed=step.perturbed or bool(segment.perturbed),
+                is_noise=step.is_noise or bool(segment.is_noise),
             )
         )
     return told

@@ -1,6 +1,6 @@
 """Episode files: JSON lines, one episode a line, versioned, checksummed, and safe against a kill at any moment.
 
-A line reads ``{"schema_version": 1, "checksum": "8 hex digits", "texts": [...], "episode": {...}}`` (without the
+A line reads ``{"schema_version": 2, "checksum": "8 hex digits", "texts": [...], "episode": {...}}`` (without the
 spaces); the checksum is the CRC-32 of the bytes after it. A line is ASCII, so no text inside can end it. A last line
 that a kill cut short is not an episode: readers leave it out with a warning, the next writer sets it aside.
 """
@@ -27,6 +27,10 @@ from step_hrl.types import SCHEMA_VERSION, Episode
 
 _VERSION = re.compile(rb'\{"schema_version":(\d+),')
 _LINE = re.compile(rb'\{"schema_version":\d+,"checksum":"([0-9a-f]{8})",(.*\})\n?', re.DOTALL)
+
+
+_OLDEST_VERSION = 1
+_NAMES_OF_VERSION_1 = {"understood": "is_valid_action", "perturbed": "is_noise"}
 
 
 class TornLineWarning(UserWarning):
@@ -215,8 +219,9 @@ def _content(path: Path, number: int, raw: bytes) -> dict[str, Any]:
         raise ValueError("cut short")
     if version is None:
         raise ValueError("not an episode")
-    if int(version.group(1)) != SCHEMA_VERSION:
-        got = f"schema_version {version.group(1).decode()}, but this version of step_hrl reads {SCHEMA_VERSION}"
+    if not _OLDEST_VERSION <= int(version.group(1)) <= SCHEMA_VERSION:
+        known = f"{_OLDEST_VERSION} to {SCHEMA_VERSION}"
+        got = f"schema_version {version.group(1).decode()}, but this version of step_hrl reads {known}"
         raise DataError(f"{path}: line {number}", got, "install the version of step_hrl that wrote it")
     match = _LINE.fullmatch(raw)
     if match is None or int(match.group(1), 16) != zlib.crc32(match.group(2)):
@@ -226,9 +231,22 @@ def _content(path: Path, number: int, raw: bytes) -> dict[str, Any]:
 
 def _episode(path: Path, line: _Line) -> Episode:
     try:
-        return from_json(Episode, line.content["episode"], Texts(line.content["texts"]))
-    except (DataError, KeyError, TypeError) as error:
+        content = line.content["episode"]
+        if line.content["schema_version"] == 1:
+            content = _from_version_1(content)
+        return from_json(Episode, content, Texts(line.content["texts"]))
+    except (DataError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, line.number, str(error)) from error
+
+
+def _from_version_1(episode: dict[str, Any]) -> dict[str, Any]:
+    """An episode of schema version 1 under the field names of version 2. Nothing else has changed."""
+
+    def renamed(fields: dict[str, Any]) -> dict[str, Any]:
+        return {_NAMES_OF_VERSION_1.get(name, name): value for name, value in fields.items()}
+
+    segments = [{**renamed(each), "steps": [renamed(step) for step in each["steps"]]} for each in episode["segments"]]
+    return {**episode, "segments": segments, "schema_version": SCHEMA_VERSION}
 
 
 def _id(path: Path, line: _Line) -> str:

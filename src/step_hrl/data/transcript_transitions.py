@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from step_hrl.data.ablations import without_local_progress
-from step_hrl.data.transitions import Judge, claimed, high, low, low_rewards, transition
+from step_hrl.data.transitions import SubtaskVerifier, high, low, low_rewards, transition, trust_policy
 from step_hrl.prompts import transcript
 from step_hrl.prompts.transcript import Bounds, Event
 from step_hrl.types import Episode, Role, Step, Transition
@@ -15,7 +15,7 @@ from step_hrl.types import Episode, Role, Step, Transition
 def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
     """Of one policy for everything: s = (c, transcript, o_t), u = the action, r = the world's reward."""
     states = _states(episode.task.instruction, "Task", episode.steps, bounds)
-    misled = [bool(segment.perturbed) for segment in episode.segments for _ in segment.steps]
+    misled = [bool(segment.is_noise) for segment in episode.segments for _ in segment.steps]
     return [
         transition(
             episode,
@@ -25,18 +25,18 @@ def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
             reward=step.reward,
             next_state=None if step.terminated else states[number + 1],
             terminated=step.terminated,
-            imitable=not (step.perturbed or misled[number]),
+            clone_mask=not (step.is_noise or misled[number]),
         )
         for number, step in enumerate(episode.steps)
     ]
 
 
-def hierarchical(episode: Episode, bounds: Bounds, judge: Judge = claimed) -> list[Transition]:
+def hierarchical(episode: Episode, bounds: Bounds, verifier: SubtaskVerifier = trust_policy) -> list[Transition]:
     """Of a high level that reads the completed subtasks, and a low level that reads the transcript of its subtask."""
     cut = list(high(without_local_progress(episode)))
     for segment in episode.segments:
         states = _states(segment.subtask, "Subtask", segment.steps, bounds)
-        cut += low(episode, segment, states, low_rewards(segment, judge))
+        cut += low(episode, segment, states, low_rewards(segment, verifier))
     return cut
 
 

@@ -16,48 +16,48 @@ Item = TypeVar("Item")
 
 SUBTASK_REWARD = 1.0
 """The low level's reward at the step that completes its subtask."""
-NOT_UNDERSTOOD_REWARD = -1.0
+INVALID_ACTION_REWARD = -1.0
 """The low level's reward for an action the world did not understand, or a reply that is none."""
 
 
-Judge = Callable[[Segment], bool]
+SubtaskVerifier = Callable[[Segment], bool]
 """Whether a subtask that the low level says is complete counts as completed."""
 
 
-def claimed(segment: Segment) -> bool:
-    """The reference's judge: every claim counts."""
+def trust_policy(segment: Segment) -> bool:
+    """Believe the low level: every subtask that it declares complete counts as completed (the reference's rule)."""
     return segment.ended_by == "policy"
 
 
-def transitions(episode: Episode, judge: Judge = claimed) -> list[Transition]:
+def transitions(episode: Episode, verifier: SubtaskVerifier = trust_policy) -> list[Transition]:
     """All transitions of an episode: the high level's, then, subtask by subtask, the low level's and the progress'.
 
-    ``judge`` decides which of the subtasks said to be complete are worth the low level's reward.
+    ``verifier`` decides which of the subtasks said to be complete are worth the low level's reward.
     """
     cut = list(high(episode))
     for segment in episode.segments:
-        rewards = low_rewards(segment, judge)
+        rewards = low_rewards(segment, verifier)
         cut += low(episode, segment, _low_states(segment), rewards)
         cut += _progress(episode, segment, rewards)
     return cut
 
 
-def chained(cut: Sequence[Transition]) -> list[list[Transition]]:
+def trajectories_of(cut: Sequence[Transition]) -> list[list[Transition]]:
     """Transitions of one role of one episode that each led to the next, in the order of their first."""
-    chains: list[list[Transition]] = []
-    open_chains: dict[tuple[str, Role], list[Transition]] = {}
+    trajectories: list[list[Transition]] = []
+    open_trajectories: dict[tuple[str, Role], list[Transition]] = {}
     for transition in cut:
         key = (transition.episode_id, transition.role)
-        chain = open_chains.get(key)
-        if chain is not None and chain[-1].next_state == transition.state:
-            chain.append(transition)
+        trajectory = open_trajectories.get(key)
+        if trajectory is not None and trajectory[-1].next_state == transition.state:
+            trajectory.append(transition)
         else:
-            open_chains[key] = [transition]
-            chains.append(open_chains[key])
-    return chains
+            open_trajectories[key] = [transition]
+            trajectories.append(open_trajectories[key])
+    return trajectories
 
 
-def distinct(cut: Iterable[Transition]) -> list[Transition]:
+def deduplicate(cut: Iterable[Transition]) -> list[Transition]:
     """The first of all transitions that share role, state and utterance, in order."""
     first: dict[tuple[Role, str, str], Transition] = {}
     for transition in cut:
@@ -78,7 +78,7 @@ def high(episode: Episode) -> Iterator[Transition]:
             next_state=None if over else _high_state(episode, following or _interrupted(segment)),
             terminated=over,
             duration=max(1, segment.duration),
-            imitable=not segment.perturbed,
+            clone_mask=not segment.is_noise,
         )
 
 
@@ -126,7 +126,7 @@ def low(episode: Episode, segment: Segment, states: Sequence[str], rewards: Sequ
             reward=rewards[number],
             next_state=None if over else states[number + 1],
             terminated=over,
-            imitable=not step.perturbed,
+            clone_mask=not step.is_noise,
         )
 
 
@@ -181,10 +181,10 @@ def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
     return step.terminated or (following is None and segment.ended_by == "policy")
 
 
-def low_rewards(segment: Segment, judge: Judge) -> list[float]:
+def low_rewards(segment: Segment, verifier: SubtaskVerifier) -> list[float]:
     """The low level's: 1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
-    rewards = [0.0 if step.understood else NOT_UNDERSTOOD_REWARD for step in segment.steps]
-    if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].understood and judge(segment):
+    rewards = [0.0 if step.is_valid_action else INVALID_ACTION_REWARD for step in segment.steps]
+    if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].is_valid_action and verifier(segment):
         rewards[-1] = SUBTASK_REWARD
     return rewards
 
@@ -199,9 +199,9 @@ def transition(
     next_state: str | None,
     terminated: bool,
     duration: int = 1,
-    imitable: bool = True,
+    clone_mask: bool = True,
 ) -> Transition:
     """A transition of an episode."""
     return Transition(
-        role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name, imitable
+        role, state, utterance, reward, next_state, terminated, duration, episode.id, episode.task.name, clone_mask
     )

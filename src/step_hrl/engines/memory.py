@@ -71,4 +71,4 @@ class _Remembering:
 
 def _recalled(utterance: Utterance, ask: Ask) -> Utterance:
     usage = utterance.usage
-    return replace(utterance, usage=replace(usage, cached_tokens=usage.prompt_tokens)) if ask.again else utterance
+    return replace(utterance, usage=replace(usage, cached_tokens=usage.prompt_tokens)) if ask.is_repeat else utterance

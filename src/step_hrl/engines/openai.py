@@ -54,7 +54,7 @@ class OpenAIEngine:
             "server": self._api.base_url,
             "model": self._api.model,
             "temperature": str(self._config.temperature),
-            "temperature_again": str(self._config.temperature_again),
+            "repeat_temperature": str(self._config.repeat_temperature),
             "top_p": str(self._config.top_p),
             "openai": version("openai"),
         }

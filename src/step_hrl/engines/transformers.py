@@ -135,7 +135,7 @@ class TransformersEngine:
             "engine": "transformers",
             "model": self._model.name,
             "temperature": str(self._config.temperature),
-            "temperature_again": str(self._config.temperature_again),
+            "repeat_temperature": str(self._config.repeat_temperature),
             "top_p": str(self._config.top_p),
             "mixed_precision": self._config.mixed_precision,
             "sampling_seed": str(self._seed),

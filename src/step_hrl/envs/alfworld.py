@@ -74,9 +74,9 @@ class Alfworld:
             "games": f"{split}: {games.count}{left_out} sha256:{games.digest[:16]}",
         }
 
-    def open(self) -> AlfworldHost:
+    def open(self) -> AlfworldFactory:
         """Load textworld. Raises :class:`~step_hrl.errors.WorldError` where it is not installed."""
-        return AlfworldHost(self._data)
+        return AlfworldFactory(self._data)
 
     @property
     def _data(self) -> Path:
@@ -93,7 +93,7 @@ def _version(package: str) -> str:
         raise WorldError(NAME, f"the package {package} is not installed", INSTALL) from error
 
 
-class AlfworldHost:
+class AlfworldFactory:
     """textworld in this process. Use it from one thread: translating a problem changes process-wide state."""
 
     def __init__(self, data: Path) -> None:
@@ -147,7 +147,7 @@ class AlfworldEnv:
             raise WorldError(NAME, "a step before any reset", "call reset(task) first")
         state, _, _ = self._game.step(action)
         answer, won = str(state.feedback), bool(state["won"])
-        info: Info = {"score": float(won), "success": won, "understood": answer != NOTHING_HAPPENS}
+        info: Info = {"score": float(won), "success": won, "is_valid_action": answer != NOTHING_HAPPENS}
         return self._observe(answer, state), float(won), won, False, info
 
     def _file(self, task: Task) -> Path:

@@ -1,7 +1,7 @@
 """What a world must offer, and the registry of worlds.
 
 A :class:`World` is a small picklable description (it crosses process borders); ``open()`` starts in this process what
-its environments share, such as a JVM, and the :class:`Host` it returns makes the environments.
+its environments share, such as a JVM, and the :class:`EnvFactory` it returns makes the environments.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from step_hrl.types import Observation, Task
 
 Info = dict[str, Any]
-"""``reset`` fills ``instruction``; ``step`` fills ``score`` in [0, 1], ``success`` and ``understood``.
+"""``reset`` fills ``instruction``; ``step`` fills ``score`` in [0, 1], ``success`` and ``is_valid_action``.
 
-Under :class:`ActionLimit` ``step`` adds ``actions``; a world with a clock of its own adds ``ticks``.
+Under :class:`TimeLimit` ``step`` adds ``actions``; a world with a clock of its own adds ``ticks``.
 """
 
 
@@ -30,11 +30,11 @@ class TextEnv(Protocol):
         ...
 
 
-class Host(Protocol):
+class EnvFactory(Protocol):
     """What the environments of one process share."""
 
     def env(self) -> TextEnv:
-        """Make one more environment; call from the thread that opened the host."""
+        """Make one more environment; call from the thread that opened the factory."""
         ...
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class World(Protocol):
         """Versions and hashes that a result on this split must carry (package, simulator, manifest of the games)."""
         ...
 
-    def open(self) -> Host:
+    def open(self) -> EnvFactory:
         """Start what one process needs. Raises :class:`~step_hrl.errors.WorldError` where something is missing."""
         ...
 
@@ -70,11 +70,11 @@ UNREADABLE_TEXT = "The reply could not be read as an action."
 """What an agent observes after a reply that was not turned into an action."""
 
 
-class ActionLimit:
+class TimeLimit:
     """Counts actions and truncates at a limit, whatever the world's own clock says.
 
     An agent that only talks nonsense must still come to an end, so unreadable replies count too: ``step(None)``
-    leaves the world alone, repeats the last surroundings and reports ``understood=False``.
+    leaves the world alone, repeats the last surroundings and reports ``is_valid_action=False``.
     """
 
     def __init__(self, env: TextEnv, limit: int) -> None:
@@ -101,7 +101,7 @@ class ActionLimit:
         if action is None:
             observation = Observation(UNREADABLE_TEXT, self._last.look, self._last.inventory)
             reward, terminated, truncated = 0.0, False, False
-            info: Info = {"score": 0.0, "success": False, **self._info, "understood": False}
+            info: Info = {"score": 0.0, "success": False, **self._info, "is_valid_action": False}
         else:
             observation, reward, terminated, truncated, info = self._env.step(action)
         self._last, self._info = observation, info

@@ -42,12 +42,12 @@ class PantryWorld:
         """The hash of every house and goal."""
         return {"world": self.name, "pantry_layouts": fingerprint()}
 
-    def open(self) -> PantryHost:
+    def open(self) -> PantryFactory:
         """Nothing has to be started."""
-        return PantryHost()
+        return PantryFactory()
 
 
-class PantryHost:
+class PantryFactory:
     """Makes environments, which share nothing."""
 
     def env(self) -> TextEnv:
@@ -89,7 +89,7 @@ class PantryEnv:
         answer = self._home.act(action)
         before, self._score = self._score, score(self._task, self._goal, self._home)
         success = self._score == 1.0
-        info: Info = {"score": self._score, "success": success, "understood": answer is not None}
+        info: Info = {"score": self._score, "success": success, "is_valid_action": answer is not None}
         return _observation(self._home, answer or NOTHING_HAPPENS), self._score - before, success, False, info
 
 

@@ -1,6 +1,6 @@
 """Worlds in worker processes: many episodes at once, and one that dies or hangs takes nothing else with it.
 
-Each worker is one process with one :class:`~step_hrl.envs.base.Host` (one JVM, say) and several environments in it,
+Each worker is one process with one :class:`~step_hrl.envs.base.EnvFactory` (one JVM, say) and several environments in it,
 used from one thread. A worker that dies, or whose current command outlasts the time limit, is ended and replaced;
 every episode that lived in it is told so by a :class:`~step_hrl.errors.WorkerLost`.
 """
@@ -20,7 +20,7 @@ from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
-from step_hrl.envs.base import ActionLimit, Host, World
+from step_hrl.envs.base import EnvFactory, TimeLimit, World
 from step_hrl.errors import StepHrlError, WorkerLost, WorldError
 from step_hrl.runs import signals
 from step_hrl.types import Task
@@ -75,12 +75,12 @@ class WorkerPool:
         *,
         workers: int,
         simulators_per_worker: int,
-        action_limit: int,
+        max_episode_steps: int,
         step_timeout_seconds: float = 60.0,
     ) -> None:
         self._world = world
         self._simulators = simulators_per_worker
-        self._action_limit = action_limit
+        self._action_limit = max_episode_steps
         self._timeout = step_timeout_seconds
         self._context: SpawnContext = multiprocessing.get_context("spawn")
         self._failed_starts = 0
@@ -127,7 +127,7 @@ class WorkerPool:
         self._send(slot, "reset", (task, seed))
 
     def step(self, slot: Slot, action: str | None) -> None:
-        """Ask for a step (None: an unreadable reply, see :class:`ActionLimit`); :meth:`poll` brings the answer."""
+        """Ask for a step (None: an unreadable reply, see :class:`TimeLimit`); :meth:`poll` brings the answer."""
         self._send(slot, "step", (action,))
 
     def call(self, slot: Slot, function: Callable[..., Any], *arguments: Any) -> None:
@@ -245,11 +245,11 @@ def _kill(process: BaseProcess) -> None:
     process.join()
 
 
-def _work(connection: Connection, world: World, simulators: int, action_limit: int) -> None:
+def _work(connection: Connection, world: World, simulators: int, max_episode_steps: int) -> None:
     """A worker's whole life: open the world, answer commands in order, leave when the pipe ends."""
     os.setpgid(0, 0)  # to be ended together with what it starts
     try:
-        host, environments = _open(world, simulators, action_limit)
+        factory, environments = _open(world, simulators, max_episode_steps)
     except StepHrlError as error:
         connection.send((None, error))
         return
@@ -262,23 +262,23 @@ def _work(connection: Connection, world: World, simulators: int, action_limit: i
     except (EOFError, OSError):
         pass
     finally:
-        host.close()
+        factory.close()
 
 
-def _open(world: World, simulators: int, action_limit: int) -> tuple[Host, Sequence[ActionLimit]]:
+def _open(world: World, simulators: int, max_episode_steps: int) -> tuple[EnvFactory, Sequence[TimeLimit]]:
     """Raises what the world says is wrong with it; WorkerLost where it broke, which another start may mend."""
-    host = world.open()
+    factory = world.open()
     try:
-        return host, [ActionLimit(host.env(), action_limit) for _ in range(simulators)]
+        return factory, [TimeLimit(factory.env(), max_episode_steps) for _ in range(simulators)]
     except StepHrlError:
-        host.close()
+        factory.close()
         raise
     except Exception as error:
-        host.close()
+        factory.close()
         raise _broke(error) from error
 
 
-def _answer(environment: ActionLimit, method: Method, arguments: tuple[Any, ...]) -> object:
+def _answer(environment: TimeLimit, method: Method, arguments: tuple[Any, ...]) -> object:
     try:
         if method == "call":
             function, *rest = arguments

@@ -27,7 +27,7 @@ from step_hrl.types import Observation, Task
 
 NAME = "scienceworld"
 INSTALL = "pip install 'step-hrl[scienceworld]'"
-NOT_UNDERSTOOD = "No known action matches that input."
+INVALID_ACTION_TEXT = "No known action matches that input."
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
 
 
@@ -131,9 +131,9 @@ class ScienceWorld:
             "tick_limit": str(self.options.tick_limit or "none"),
         }
 
-    def open(self) -> ScienceWorldHost:
+    def open(self) -> ScienceWorldFactory:
         """Start a JVM. Raises :class:`~step_hrl.errors.WorldError` where package or Java is missing."""
-        return ScienceWorldHost(self.options)
+        return ScienceWorldFactory(self.options)
 
 
 def _package_version() -> str:
@@ -143,7 +143,7 @@ def _package_version() -> str:
         raise WorldError(NAME, "the package scienceworld is not installed", INSTALL) from error
 
 
-class ScienceWorldHost:
+class ScienceWorldFactory:
     """One JVM. It must be used from one thread; its simulators may be at different episodes."""
 
     def __init__(self, options: ScienceWorldOptions) -> None:
@@ -230,7 +230,7 @@ class ScienceWorldEnv:
         info: Info = {
             "score": score,
             "success": score >= 1.0,
-            "understood": not answer.startswith(NOT_UNDERSTOOD),
+            "is_valid_action": not answer.startswith(INVALID_ACTION_TEXT),
             "ticks": ticks,
         }
         return observation, reward, terminated, truncated, info

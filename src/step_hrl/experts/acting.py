@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from step_hrl.envs.base import ActionLimit, Info, TextEnv
+from step_hrl.envs.base import Info, TextEnv, TimeLimit
 from step_hrl.experts.base import Demonstration
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.prompts.low_level import Decision
@@ -29,10 +29,17 @@ class RoleExpert:
     mistake: Callable[[low_level.State, random.Random], str]
 
     def demonstrate(
-        self, env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+        self,
+        env: TextEnv,
+        task: Task,
+        *,
+        max_episode_steps: int,
+        seed: int = 0,
+        perturbed: float = 0.0,
+        repeat: int = 0,
     ) -> Demonstration:
         """Solve a task; see :class:`~step_hrl.experts.base.Expert`."""
-        limited = ActionLimit(env, action_limit)
+        limited = TimeLimit(env, max_episode_steps)
         mistakes = random.Random(f"{task.key} {seed} {repeat}")
         observation, info = limited.reset(task, seed=seed)
         task = replace(task, instruction=info["instruction"])
@@ -59,7 +66,7 @@ class RoleExpert:
         return Demonstration(episode, kinds, raw_actions=len(episode.steps), raw_score=episode.score)
 
     def _pursue(
-        self, env: ActionLimit, subtask: str, observation: Observation, mistakes: random.Random, perturbed: float
+        self, env: TimeLimit, subtask: str, observation: Observation, mistakes: random.Random, perturbed: float
     ) -> tuple[tuple[Step, ...], EndedBy, Info]:
         steps: list[Step] = []
         progress = NOTHING
@@ -72,7 +79,7 @@ class RoleExpert:
             after, reward, terminated, truncated, info = env.step(action)
             over = terminated or truncated
             updated = None if over else self.update(local_progress.State(subtask, progress, action, after))
-            understood = bool(info["understood"])
+            is_valid_action = bool(info["is_valid_action"])
             steps.append(
                 Step(
                     observation=observation,
@@ -82,10 +89,10 @@ class RoleExpert:
                     reward=reward,
                     next_observation=after,
                     next_local_progress=updated,
-                    understood=understood,
+                    is_valid_action=is_valid_action,
                     terminated=terminated,
                     truncated=truncated,
-                    perturbed=slipped,
+                    is_noise=slipped,
                 )
             )
             if subtask_done:

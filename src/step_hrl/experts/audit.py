@@ -90,7 +90,7 @@ def _by_name(figures: Mapping[Role, float]) -> dict[str, float]:
 
 
 def _audit(episodes: Sequence[Episode]) -> Audit:
-    samples = [sample for episode in episodes for sample in transitions(episode) if sample.imitable]
+    samples = [sample for episode in episodes for sample in transitions(episode) if sample.clone_mask]
     kinds = Counter(
         kind for episode in episodes for kind in episode.provenance.get("subtask_kinds", "").split(",") if kind
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
-from step_hrl.data.transitions import Judge, claimed
+from step_hrl.data.transitions import SubtaskVerifier, trust_policy
 from step_hrl.envs.base import TextEnv
 from step_hrl.errors import WorldError, did_you_mean
 from step_hrl.types import Episode, Segment, Task
@@ -32,9 +32,16 @@ class Expert(Protocol):
     """Shows how a task is done, subtask by subtask."""
 
     def __call__(
-        self, env: TextEnv, task: Task, *, action_limit: int, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+        self,
+        env: TextEnv,
+        task: Task,
+        *,
+        max_episode_steps: int,
+        seed: int = 0,
+        perturbed: float = 0.0,
+        repeat: int = 0,
     ) -> Demonstration:
-        """Solve the task in ``env``, which it resets itself, in at most ``action_limit`` actions.
+        """Solve the task in ``env``, which it resets itself, in at most ``max_episode_steps`` actions.
 
         ``perturbed`` is the share of actions replaced by mistakes (marked as such, never to be cloned), drawn from
         task, seed and ``repeat``.
@@ -70,7 +77,7 @@ def things_of(world_name: str) -> Collection[str]:
     return things
 
 
-def judge_for(world_name: str) -> Judge:
+def verifier_for(world_name: str) -> SubtaskVerifier:
     """Whether a subtask that is said to be complete was really achieved, where that can be told.
 
     One that cost score was not. Then it is what the world's texts tell an expert that knows
@@ -80,10 +87,10 @@ def judge_for(world_name: str) -> Judge:
         import_module(_EXPERTS[world_name]).achieved if world_name in _EXPERTS else lambda _: None
     )
 
-    def judge(segment: Segment) -> bool:
+    def verifier(segment: Segment) -> bool:
         if segment.reward < 0:
             return False
         seen = told(segment)
-        return seen if seen is not None else segment.reward > 0 or claimed(segment)
+        return seen if seen is not None else segment.reward > 0 or trust_policy(segment)
 
-    return judge
+    return verifier

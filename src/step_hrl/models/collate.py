@@ -25,7 +25,7 @@ class TransitionTokens:
     """One transition as token ids: the rendered state, and the utterance with its line end.
 
     ``discount`` is what the next state's value counts (0 where the world ended), ``weight`` how much the transition
-    counts, ``imitable`` whether its utterance may be cloned. Stage 1 reads none of these.
+    counts, ``clone_mask`` whether its utterance may be cloned. Stage 1 reads none of these.
     """
 
     role: Role
@@ -34,7 +34,7 @@ class TransitionTokens:
     reward: float = 0.0
     discount: float = 0.0
     weight: float = 1.0
-    imitable: bool = True
+    clone_mask: bool = True
 
     def __len__(self) -> int:
         """Tokens of state and utterance together."""
@@ -42,31 +42,31 @@ class TransitionTokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class Trajectory:
     """Transitions of one role in one episode, each of which led to the next: what a batch takes as a whole.
 
     The state one led to is then read with the one that follows. ``after`` is the state that the last one led
-    to, where it matters: it takes a row of its own. Stage 1 reads chains of a single transition and no ``after``.
+    to, where it matters: it takes a row of its own. Stage 1 reads trajectories of a single transition and no ``after``.
     """
 
-    links: tuple[TransitionTokens, ...]
+    transitions: tuple[TransitionTokens, ...]
     after: Sequence[int] | None = None
     episode_id: str = ""
 
     @property
     def rows(self) -> int:
         """Rows it takes in a batch."""
-        return len(self.links) + (self.after is not None)
+        return len(self.transitions) + (self.after is not None)
 
     @property
     def longest(self) -> int:
         """Tokens of its longest row."""
-        return max(*map(len, self.links), len(self.after or ()))
+        return max(*map(len, self.transitions), len(self.after or ()))
 
     @property
     def tokens(self) -> int:
         """Tokens of all rows, without padding."""
-        return sum(map(len, self.links)) + len(self.after or ())
+        return sum(map(len, self.transitions)) + len(self.after or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TransitionBatch:
     reward: Float[Tensor, " batch"]
     discount: Float[Tensor, " batch"]
     weight: Float[Tensor, " batch"]
-    imitable: Bool[Tensor, " batch"]
+    clone_mask: Bool[Tensor, " batch"]
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -100,23 +100,23 @@ class TransitionBatch:
         return TransitionBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[Chain]:
-    """Encode transitions one by one, in order. See :func:`tokenize_chains`."""
-    return tokenize_chains([[transition] for transition in transitions], tokenizer, longest)
+def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[Trajectory]:
+    """Encode transitions one by one, in order. See :func:`tokenize_trajectories`."""
+    return tokenize_trajectories([[transition] for transition in transitions], tokenizer, longest)
 
 
-def tokenize_chains(
-    chains: Sequence[Sequence[Transition]],
+def tokenize_trajectories(
+    trajectories: Sequence[Sequence[Transition]],
     tokenizer: LineTokenizer,
     longest: int,
     *,
     discount: Callable[[Transition], float] = lambda _: 0.0,
     weight: Callable[[Transition], float] = lambda _: 1.0,
-) -> list[Chain]:
-    """Encode runs of transitions, each of which led to the next (see ``transitions.chained``), in order.
+) -> list[Trajectory]:
+    """Encode runs of transitions, each of which led to the next (see ``transitions.trajectories_of``), in order.
 
     Args:
-        chains: none of them empty.
+        trajectories: none of them empty.
         tokenizer: the backbone's.
         longest: most tokens of state and utterance together.
         discount: of what follows a transition. Where it is 0, the state after it is not read.
@@ -124,43 +124,43 @@ def tokenize_chains(
 
     Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens: none is ever cut.
     """
-    flat = [transition for chain in chains for transition in chain]
+    flat = [transition for trajectory in trajectories for transition in trajectory]
     states = iter(tokenizer.encode_prompts([transition.state for transition in flat]))
     utterances = iter(tokenizer.encode_utterances([transition.utterance for transition in flat]))
-    last_states = [_state_after(chain[-1], discount) for chain in chains]
+    last_states = [_state_after(trajectory[-1], discount) for trajectory in trajectories]
     afters = iter(tokenizer.encode_prompts([state for state in last_states if state is not None]))
-    encoded: list[Chain] = []
-    for chain, last_state in zip(chains, last_states, strict=True):
-        links: list[TransitionTokens] = []
-        for transition in chain:
+    encoded: list[Trajectory] = []
+    for trajectory, last_state in zip(trajectories, last_states, strict=True):
+        transitions: list[TransitionTokens] = []
+        for transition in trajectory:
             # Four bytes a token: millions of them are held at once.
             state, utterance = array("i", next(states)), array("i", next(utterances))
             _check_length(transition, len(state) + len(utterance), longest)
             numbers = (transition.reward, discount(transition), weight(transition))
-            links.append(TransitionTokens(transition.role, state, utterance, *numbers, transition.imitable))
+            transitions.append(TransitionTokens(transition.role, state, utterance, *numbers, transition.clone_mask))
         after = None if last_state is None else array("i", next(afters))
         if after is not None:
-            _check_length(chain[-1], len(after), longest)
-        encoded.append(Chain(tuple(links), after, chain[0].episode_id))
+            _check_length(trajectory[-1], len(after), longest)
+        encoded.append(Trajectory(tuple(transitions), after, trajectory[0].episode_id))
     return encoded
 
 
-def pieces(chain: Chain, tokens: int) -> list[Chain]:
-    """Cut a chain where its padded rows would exceed a number of tokens. What a piece leads to is read with it.
+def pieces(trajectory: Trajectory, tokens: int) -> list[Trajectory]:
+    """Cut a trajectory where its padded rows would exceed a number of tokens. What a piece leads to is read with it.
 
-    >>> link = TransitionTokens(Role.LOW, (5, 6), (2,), discount=0.9)
-    >>> [(len(piece.links), piece.after) for piece in pieces(Chain((link, link, link)), 9)]
+    >>> transition = TransitionTokens(Role.LOW, (5, 6), (2,), discount=0.9)
+    >>> [(len(piece.transitions), piece.after) for piece in pieces(Trajectory((transition, transition, transition)), 9)]
     [(2, (5, 6)), (1, None)]
     """
-    cut: list[Chain] = []
-    links: list[TransitionTokens] = []
-    for link in chain.links:
+    cut: list[Trajectory] = []
+    transitions: list[TransitionTokens] = []
+    for transition in trajectory.transitions:
         # One row more, for the state after the piece.
-        if links and (len(links) + 2) * max(len(link), *map(len, links)) > tokens:
-            cut.append(Chain(tuple(links), link.state, chain.episode_id))
-            links = []
-        links.append(link)
-    return [*cut, Chain(tuple(links), chain.after, chain.episode_id)]
+        if transitions and (len(transitions) + 2) * max(len(transition), *map(len, transitions)) > tokens:
+            cut.append(Trajectory(tuple(transitions), transition.state, trajectory.episode_id))
+            transitions = []
+        transitions.append(transition)
+    return [*cut, Trajectory(tuple(transitions), trajectory.after, trajectory.episode_id)]
 
 
 def _state_after(transition: Transition, discount: Callable[[Transition], float]) -> str | None:
@@ -185,30 +185,30 @@ def rounded(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-def collate(chains: Sequence[Chain], pad: int, multiple: int = 1) -> TransitionBatch:
-    """Pad chains into one batch, to a multiple of tokens.
+def collate(trajectories: Sequence[Trajectory], pad: int, multiple: int = 1) -> TransitionBatch:
+    """Pad trajectories into one batch, to a multiple of tokens.
 
     >>> one = TransitionTokens(Role.LOW, (5, 6), (7, 2), reward=1.0)
     >>> two = TransitionTokens(Role.LOW, (5,), (2,), discount=0.9)
-    >>> batch = collate([Chain((two, one)), Chain((two,), after=(6, 8))], pad=2)
+    >>> batch = collate([Trajectory((two, one)), Trajectory((two,), after=(6, 8))], pad=2)
     >>> batch.input_ids.tolist(), batch.next_row.tolist(), batch.state_end.tolist()
     ([[5, 2, 2, 2], [5, 6, 7, 2], [5, 2, 2, 2], [6, 8, 2, 2]], [1, 1, 3], [0, 1, 0, 1])
     """
-    links = [link for chain in chains for link in chain.links]
-    bare = [chain.after for chain in chains if chain.after is not None]
+    transitions = [transition for trajectory in trajectories for transition in trajectory.transitions]
+    bare = [trajectory.after for trajectory in trajectories if trajectory.after is not None]
     next_row: list[int] = []
     seen = 0
-    for chain in chains:
+    for trajectory in trajectories:
         first = len(next_row)
-        last = first + len(chain.links) - 1
+        last = first + len(trajectory.transitions) - 1
         next_row += range(first + 1, last + 1)
-        next_row.append(last if chain.after is None else len(links) + seen)
-        seen += chain.after is not None
-    length = rounded(max(chain.longest for chain in chains), multiple)
-    rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in links]
+        next_row.append(last if trajectory.after is None else len(transitions) + seen)
+        seen += trajectory.after is not None
+    length = rounded(max(trajectory.longest for trajectory in trajectories), multiple)
+    rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in transitions]
     rows += [[*state, *([pad] * (length - len(state)))] for state in bare]
-    states = torch.tensor([*(len(t.state) for t in links), *map(len, bare)])
-    ends = torch.tensor([*map(len, links), *map(len, bare)])
+    states = torch.tensor([*(len(t.state) for t in transitions), *map(len, bare)])
+    ends = torch.tensor([*map(len, transitions), *map(len, bare)])
     places = torch.arange(length)
     attention_mask = places < ends[:, None]
     return TransitionBatch(
@@ -216,13 +216,13 @@ def collate(chains: Sequence[Chain], pad: int, multiple: int = 1) -> TransitionB
         attention_mask=attention_mask,
         utterance_mask=attention_mask & (places >= states[:, None]),
         state_end=states - 1,
-        utterance_end=ends[: len(links)] - 1,
-        role=torch.tensor([ROLES.index(t.role) for t in links]),
+        utterance_end=ends[: len(transitions)] - 1,
+        role=torch.tensor([ROLES.index(t.role) for t in transitions]),
         next_row=torch.tensor(next_row),
-        reward=torch.tensor([t.reward for t in links]),
-        discount=torch.tensor([t.discount for t in links]),
-        weight=torch.tensor([t.weight for t in links]),
-        imitable=torch.tensor([t.imitable for t in links]),
+        reward=torch.tensor([t.reward for t in transitions]),
+        discount=torch.tensor([t.discount for t in transitions]),
+        weight=torch.tensor([t.weight for t in transitions]),
+        clone_mask=torch.tensor([t.clone_mask for t in transitions]),
     )
 
 

@@ -24,7 +24,7 @@ CRITICS_FILE = "critics.safetensors"
 
 
 class Estimates(NamedTuple):
-    """What the critics think of a batch. The targets carry no gradient; of twin Qs the target is the smaller."""
+    """What the critics think of a batch. The targets carry no gradient; of several Qs the target is the smallest."""
 
     value: Float[Tensor, " batch"]
     q: Float[Tensor, "heads batch"]
@@ -33,20 +33,20 @@ class Estimates(NamedTuple):
 
 
 class Critics(nn.Module):
-    """Critics in float32: a perceptron each for V and Q (two Qs if ``twin``) of every role, and copies that lag behind.
+    """Critics in float32: a perceptron each for V and Q (``n_critics`` Qs) of every role, and copies that lag behind.
 
     Each perceptron is (hidden, ReLU, hidden, ReLU, 1), as in the paper. V is read at the last token of the state, Q at
     the last token of the utterance.
     """
 
-    def __init__(self, width: int, *, twin: bool = False, seed: int = 0) -> None:
+    def __init__(self, width: int, *, n_critics: int = 1, seed: int = 0) -> None:
         """Make untrained critics for hidden states of a width. Global random state is left as it was."""
         super().__init__()
         self.width = width
-        self.twin = twin
+        self.n_critics = n_critics
         with seeded(seed):
             self.v = nn.ModuleList(_perceptron(width) for _ in ROLES)
-            self.q = nn.ModuleList(nn.ModuleList(_perceptron(width) for _ in ROLES) for _ in range(1 + twin))
+            self.q = nn.ModuleList(nn.ModuleList(_perceptron(width) for _ in ROLES) for _ in range(n_critics))
         self.target_v = copy.deepcopy(self.v).requires_grad_(False)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
 
@@ -54,38 +54,38 @@ class Critics(nn.Module):
         self,
         state: Float[Tensor, "batch width"],
         utterance: Float[Tensor, "batch width"],
-        judged: Float[Tensor, "batch width"],
+        q_features: Float[Tensor, "batch width"],
         following: Float[Tensor, "batch width"],
         role: Int[Tensor, " batch"],
     ) -> Estimates:
-        """Judge transitions.
+        """Estimate the values of transitions.
 
         Args:
             state: hidden states at the end of s.
             utterance: hidden states at the end of u.
-            judged: where the target Q is read; ``utterance`` but for the reference's departure.
+            q_features: where the target Q is read; ``utterance`` but for the reference's departure.
             following: hidden states at the end of s'.
             role: index into :data:`~step_hrl.models.collate.ROLES`.
         """
         value = _by_role(self.v, state, role)
         q = torch.stack([_by_role(cast(nn.ModuleList, heads), utterance, role) for heads in self.q])
         with torch.no_grad():
-            twins = [_by_role(cast(nn.ModuleList, heads), judged, role) for heads in self.target_q]
-            target_q = torch.stack(twins).amin(dim=0)
+            target_qs = [_by_role(cast(nn.ModuleList, heads), q_features, role) for heads in self.target_q]
+            target_q = torch.stack(target_qs).amin(dim=0)
             next_target_value = _by_role(self.target_v, following, role)
         return Estimates(value, q, target_q, next_target_value)
 
     @torch.no_grad()
     def move_targets(self, rate: float) -> None:
         """Let the targets follow: target <- (1 - rate) target + rate critic. To be called after an optimizer step."""
-        for target, followed in ((self.target_v, self.v), (self.target_q, self.q)):
-            for lagging, current in zip(target.parameters(), followed.parameters(), strict=True):
+        for target, return_to_go in ((self.target_v, self.v), (self.target_q, self.q)):
+            for lagging, current in zip(target.parameters(), return_to_go.parameters(), strict=True):
                 lagging.lerp_(current, rate)
 
     def save(self, folder: Path) -> None:
         """Write critics and targets as ``critics.safetensors``."""
         # One entry: several are written in an order of chance, and equal critics shall make equal files.
-        notes = {"critics": json.dumps({"width": self.width, "twin": self.twin, "roles": [*map(str, ROLES)]})}
+        notes = {"critics": json.dumps({"width": self.width, "n_critics": self.n_critics, "roles": [*map(str, ROLES)]})}
         _safetensors.save_file(
             {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / CRITICS_FILE, notes
         )
@@ -111,8 +111,8 @@ def _by_role(
 ) -> Float[Tensor, " batch"]:
     """Each row by its own role's head. A head without rows still takes part, so that every parameter has a gradient."""
     with torch.autocast(features.device.type, enabled=False):
-        judged = features.new_zeros(len(features), dtype=torch.float32)
+        values = features.new_zeros(len(features), dtype=torch.float32)
         for index, head in enumerate(cast(Iterable[nn.Module], heads)):
             rows = (role == index).nonzero()[:, 0]
-            judged = judged.index_put((rows,), head(features[rows].float())[:, 0])
-    return judged
+            values = values.index_put((rows,), head(features[rows].float())[:, 0])
+    return values

@@ -14,7 +14,7 @@ from typing import Any
 from step_hrl.evaluation import Summary
 from step_hrl.prompts.text import clip
 from step_hrl.report import plots
-from step_hrl.training.value_estimates import Judgement, rank_correlations
+from step_hrl.training.value_estimates import ValueEstimate, rank_correlations
 from step_hrl.types import Episode, Role
 
 SERIES = 6
@@ -48,7 +48,7 @@ def learning(stage: str, lines: Sequence[Mapping[str, float]], prefix: str, titl
     """How metrics whose names begin with a prefix went in a training stage; None where there are none."""
     names = sorted({name for line in lines for name in line if name.startswith(prefix)})
     series = {
-        name.removeprefix("held_out/"): [(line["update"], line[name]) for line in lines if name in line]
+        name.removeprefix("validation/"): [(line["update"], line[name]) for line in lines if name in line]
         for name in names
     }
     if not series:
@@ -121,22 +121,26 @@ def refusals(evaluations: Mapping[str, Sequence[Episode]]) -> Chart:
     counted = {name: Counter(map(_stumbled_at, _unsolved(episodes))) for name, episodes in evaluations.items()}
     kinds = [kind for kind, _ in sum(counted.values(), Counter[str]()).most_common(_MOST_KINDS)]
     rows = [(kind, *(str(count[kind]) for count in counted.values())) for kind in kinds]
-    caption = "episodes not solved, by the first word of the action that was most often not understood in them"
+    caption = "episodes not solved, by the first word of the most frequent invalid action in them"
     return _chart("Where episodes failed", caption, ("action", *counted), rows, partial(_count_bars, kinds, counted))
 
 
-def calibration(stage: str, judgements: Sequence[Judgement]) -> Chart:
-    """The return that followed decisions against V(s), in groups of about as many decisions each, by role."""
-    worth = rank_correlations(judgements)
+def calibration(stage: str, value_estimates: Sequence[ValueEstimate]) -> Chart:
+    """The return to go decisions against V(s), in groups of about as many decisions each, by role."""
+    worth = rank_correlations(value_estimates)
     series: dict[str, list[tuple[float, float]]] = {}
-    for role in dict.fromkeys(judgement.role for judgement in judgements):
-        judged = sorted((some.value, some.followed) for some in judgements if some.role == role)
+    for role in dict.fromkeys(value_estimate.role for value_estimate in value_estimates):
+        judged = sorted((some.value, some.return_to_go) for some in value_estimates if some.role == role)
         groups = [judged[start : start + -(-len(judged) // _GROUPS)] for start in _starts(len(judged))]
         label = f"{role} (rank correlation {worth[role]:.2f})" if role in worth else role
         series[label] = [(_mean([v for v, _ in group]), _mean([r for _, r in group])) for group in groups]
-    rows = [(role, f"{value:.3f}", f"{followed:.3f}") for role, points in series.items() for value, followed in points]
-    caption = f"{stage}: the discounted return that followed, against V(s), on held-out episodes"
-    header = ("role", "V(s)", "return that followed")
+    rows = [
+        (role, f"{value:.3f}", f"{return_to_go:.3f}")
+        for role, points in series.items()
+        for value, return_to_go in points
+    ]
+    caption = f"{stage}: the discounted return to go against V(s), on held-out episodes"
+    header = ("role", "V(s)", "return to go")
     return _chart("What the critics are worth", caption, header, rows, partial(_lines, series, "V(s)", "return"))
 
 
@@ -252,7 +256,7 @@ def _unsolved(episodes: Sequence[Episode]) -> list[Episode]:
 
 
 def _stumbled_at(episode: Episode) -> str:
-    refused = Counter(step.action for step in episode.steps if not step.understood)
+    refused = Counter(step.action for step in episode.steps if not step.is_valid_action)
     if not refused:
         return "(nothing refused)"
     action, _ = refused.most_common(1)[0]

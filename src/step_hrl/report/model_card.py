@@ -31,7 +31,7 @@ class Decision:
 class Training:
     """What a policy is trained on and with, as it was when its training last began.
 
-    ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``held_out`` are
+    ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``validation`` are
     numbers of episodes; on those held out the loss is only measured. ``decisions`` is the number of transitions learnt
     from, with an example of each role in ``examples``. ``tokens`` is the budget of padded tokens, where there is one,
     ``base_model`` the backbone's hub id, if it has one.
@@ -47,7 +47,7 @@ class Training:
     demonstrations_split: str
     collected: int
     collected_split: str
-    held_out: int
+    validation: int
     decisions: int
     tokens: int | None
     backbone: str
@@ -138,7 +138,7 @@ def _facts(training: Training, outcome: Outcome) -> list[list[str]]:
         "collected episodes": f"{training.collected} of the split {training.collected_split}"
         if training.collected
         else None,
-        "held out to measure the loss": f"{training.held_out} of these episodes" if training.held_out else None,
+        "held out to measure the loss": f"{training.validation} of these episodes" if training.validation else None,
         "decisions learnt from": _number(training.decisions),
         "training": f"{_stage(training)}{_before(training)}",
         "updates": _number(outcome.updates),
@@ -193,7 +193,7 @@ def _decisions(training: Training) -> str:
     form = "as a user's turn of the tokenizer's chat template" if training.prompt_format == "chat" else "as it stands"
     opening = (
         f"Each decision is a prompt, {form}, that is answered by one line: a space, the utterance, a line end. "
-        "Nothing else is understood. One of each kind that was learnt from:"
+        "Nothing else can be parsed. One of each kind that was learnt from:"
     )
     shown = [
         f"{_plain(role)}:\n\n{_block(f'{decision.prompt} {decision.utterance}')}"

@@ -33,16 +33,16 @@ def training_of(
     demonstrations: Sequence[Episode],
     collected: Sequence[Episode],
     train: Sequence[Transition],
-    held_out: Sequence[Transition],
+    validation: Sequence[Transition],
     versions: Mapping[str, str],
 ) -> Training:
     """What there is to say of a training that begins: of stage 1, or of a round of stage 2 (``stage``, from 1)."""
     config: BehaviorCloningConfig | OfflineRLConfig | None = recipe.offline_rl if stage else recipe.behavior_cloning
     weights = (config or recipe.behavior_cloning).role_weights
-    learnt = [t for t in train if getattr(weights, t.role.value) > 0 and (stage or t.imitable)]
+    learnt = [t for t in train if getattr(weights, t.role.value) > 0 and (stage or t.clone_mask)]
     examples: dict[str, Decision] = {}
     for transition in learnt:
-        if transition.imitable:
+        if transition.clone_mask:
             examples.setdefault(transition.role.value, Decision(transition.state, transition.utterance))
     packages = ("torch", "transformers", *(("peft",) if recipe.backbone.lora else ()))
     return Training(
@@ -56,7 +56,7 @@ def training_of(
         demonstrations_split=recipe.demonstrations.split,
         collected=len(collected),
         collected_split=recipe.collection.split,
-        held_out=len({transition.episode_id for transition in held_out}),
+        validation=len({transition.episode_id for transition in validation}),
         decisions=len(learnt),
         tokens=config.tokens if config else None,
         backbone=recipe.backbone.source,
@@ -110,7 +110,7 @@ def _outcome(policy: Path) -> Outcome:
 def _scored(digest: str, evaluations: Path) -> dict[str, Scored]:
     """The policy's evaluations by split: the latest, where there are several."""
     scored: dict[str, Scored] = {}
-    files = [file for file in evaluations.glob(f"*/{SUMMARY_FILE}") if ".superseded-" not in file.parent.name]
+    files = [file for file in evaluations.glob(f"*/{SUMMARY_FILE}") if ".previous-" not in file.parent.name]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
         # A damaged summary scores nothing; whoever reads it for its own sake is told.
         with suppress(DataError):

@@ -17,7 +17,7 @@ from step_hrl.errors import DataError
 from step_hrl.evaluation import Summary, overview, summarize
 from step_hrl.report import charts
 from step_hrl.report.charts import Chart
-from step_hrl.report.payload import EPISODES_A_PIECE, Judged, index_row, pieces
+from step_hrl.report.payload import EPISODES_A_PIECE, EstimatesByDecision, index_row, pieces
 from step_hrl.report.runs import Run, Source
 
 INSTALL = "pip install 'step-hrl[report]'"
@@ -92,7 +92,7 @@ def _charts(run: Run, evaluations: dict[str, Source], summaries: dict[str, Summa
         for name, episodes in played.items():
             yield charts.prompt_tokens(episodes, name)
     for stage, lines in run.curves.items():
-        for prefix, title in (("loss", "Loss"), ("held_out/exact_match", "Exact match on held-out decisions")):
+        for prefix, title in (("loss", "Loss"), ("validation/exact_match", "Exact match on held-out decisions")):
             chart = charts.learning(stage, lines, prefix, title)
             if chart is not None:
                 yield chart
@@ -100,8 +100,8 @@ def _charts(run: Run, evaluations: dict[str, Source], summaries: dict[str, Summa
             chart = charts.learning(stage, lines, name, name.replace("_", " ").capitalize())
             if chart is not None:
                 yield chart
-    for stage, judgements in run.judgements.items():
-        yield charts.calibration(stage, judgements)
+    for stage, value_estimates in run.value_estimates.items():
+        yield charts.calibration(stage, value_estimates)
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
@@ -119,9 +119,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
         yield from sorted(source.episodes[-1].provenance.items())
 
 
-def _by_decision(run: Run) -> Judged:
+def _by_decision(run: Run) -> EstimatesByDecision:
     """What the latest critics say, by episode, role and number."""
-    said = (some for judgements in run.judgements.values() for some in judgements)
+    said = (some for value_estimates in run.value_estimates.values() for some in value_estimates)
     return {(some.episode_id, some.role, some.number): some for some in said}
 
 

@@ -15,12 +15,12 @@ from itertools import islice
 from typing import Any
 
 from step_hrl.agents.base import Agent
-from step_hrl.data.transitions import claimed
+from step_hrl.data.transitions import trust_policy
 from step_hrl.errors import RecipeError
-from step_hrl.training.value_estimates import Judgement
+from step_hrl.training.value_estimates import ValueEstimate
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Transition, Usage
 
-Judged = Mapping[tuple[str, str, int], Judgement]
+EstimatesByDecision = Mapping[tuple[str, str, int], ValueEstimate]
 """What critics say of a decision: by episode, role and number within the role, from 0."""
 EPISODES_A_PIECE = 25
 """The page unpacks as many at once to show one of them."""
@@ -36,21 +36,21 @@ def index_row(episode: Episode, source: int) -> list[Any]:
         round(episode.score, 4),
         episode.ending,
         len(steps),
-        sum(not step.understood for step in steps),
+        sum(not step.is_valid_action for step in steps),
         sum(usage.total for usage in episode.usages.values()),
         episode.id,
     ]
 
 
-def pieces(episodes: Iterable[tuple[Episode, Agent, Judged]]) -> Iterator[str]:
-    """Episodes as gzipped JSON in base64, some to a piece; each with the agent whose prompts to show and judgements."""
+def pieces(episodes: Iterable[tuple[Episode, Agent, EstimatesByDecision]]) -> Iterator[str]:
+    """Episodes as gzipped JSON in base64, some to a piece; each with the agent whose prompts to show and value_estimates."""
     left = iter(episodes)
     while some := list(islice(left, EPISODES_A_PIECE)):
         content = json.dumps([payload(*each) for each in some], separators=(",", ":"), ensure_ascii=False)
         yield base64.b64encode(gzip.compress(content.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def payload(episode: Episode, agent: Agent, judged: Judged) -> dict[str, Any]:
+def payload(episode: Episode, agent: Agent, judged: EstimatesByDecision) -> dict[str, Any]:
     """A whole episode as plain JSON values; texts are places in ``texts``."""
     texts = _Texts()
     read = _Read(episode, agent, judged, texts)
@@ -88,9 +88,9 @@ class _Texts:
 class _Read:
     """The prompts and replies of an episode's decisions, role by role in order."""
 
-    def __init__(self, episode: Episode, agent: Agent, judged: Judged, texts: _Texts) -> None:
+    def __init__(self, episode: Episode, agent: Agent, judged: EstimatesByDecision, texts: _Texts) -> None:
         try:
-            cut: Sequence[Transition] = agent.transitions(episode, claimed)
+            cut: Sequence[Transition] = agent.transitions(episode, trust_policy)
         except RecipeError:  # a prompted agent's prompts are its own business
             cut = ()
         self._texts = texts
@@ -120,7 +120,7 @@ def _segment(segment: Segment, texts: _Texts, read: _Read) -> dict[str, Any]:
         "subtask": texts.put(segment.subtask),
         "ended": segment.ended_by,
         "unreadable": segment.unreadable,
-        "perturbed": segment.perturbed,
+        "perturbed": segment.is_noise,
         "high": read.next(Role.HIGH, segment.usage),
     }
     return _known({**content, "steps": [_step(step, texts, read) for step in segment.steps]})
@@ -145,8 +145,8 @@ def _step(step: Step, texts: _Texts, read: _Read) -> dict[str, Any]:
         content["prog"] = read.next(Role.PROGRESS, step.usages.get(Role.PROGRESS))
     flags: dict[str, Callable[[Step], bool]] = {
         "done": lambda s: s.subtask_done,
-        "refused": lambda s: not s.understood,
-        "perturbed": lambda s: s.perturbed,
+        "refused": lambda s: not s.is_valid_action,
+        "perturbed": lambda s: s.is_noise,
     }
     content |= {name: 1 for name, holds in flags.items() if holds(step)}
     if step.reward:

@@ -12,9 +12,9 @@ from step_hrl.config import Recipe
 from step_hrl.data.episode_files import salvage_episodes
 from step_hrl.errors import DataError, StepHrlError
 from step_hrl.recipes import load_recipe
-from step_hrl.runs.layout import EPISODES_FILE, JUDGEMENTS_FILE, METRICS_FILE, RECIPE_FILE
+from step_hrl.runs.layout import EPISODES_FILE, METRICS_FILE, RECIPE_FILE, VALUE_ESTIMATES_FILE
 from step_hrl.runs.timing import seconds
-from step_hrl.training.value_estimates import Judgement, from_line
+from step_hrl.training.value_estimates import ValueEstimate, from_line
 from step_hrl.types import Episode
 
 Item = TypeVar("Item")
@@ -34,7 +34,7 @@ class Source:
 class Run:
     """A run's folder, read.
 
-    ``curves`` holds each training stage's lines of metrics, ``wall_seconds`` how long stages worked, ``judgements``
+    ``curves`` holds each training stage's lines of metrics, ``wall_seconds`` how long stages worked, ``value_estimates``
     what a stage 2's critics say of held-out decisions, each by the stage's folder. ``problems`` says what could not be
     read.
     """
@@ -44,7 +44,7 @@ class Run:
     sources: tuple[Source, ...]
     curves: Mapping[str, tuple[Mapping[str, float], ...]]
     wall_seconds: Mapping[str, float]
-    judgements: Mapping[str, tuple[Judgement, ...]]
+    value_estimates: Mapping[str, tuple[ValueEstimate, ...]]
     problems: tuple[str, ...] = field(default=())
 
     @property
@@ -69,7 +69,7 @@ def read_run(folder: Path) -> Run:
     sources = tuple(_sources(folder, problems))
     stages = sorted(path.parent for path in folder.glob(f"**/{METRICS_FILE}") if _is_current(path, folder))
     curves = {_label(stage, folder): tuple(_metrics(stage / METRICS_FILE, problems)) for stage in stages}
-    judged = {_label(stage, folder): tuple(_judgements(stage / JUDGEMENTS_FILE, problems)) for stage in stages}
+    judged = {_label(stage, folder): tuple(_judgements(stage / VALUE_ESTIMATES_FILE, problems)) for stage in stages}
     worked = {_label(path, folder): seconds(path) for path in sorted(folder.glob("**")) if seconds(path) > 0}
     if not any(source.episodes for source in sources):
         problems.append(f"{folder}: no episodes yet; run `step-hrl run` with its recipe")
@@ -96,7 +96,7 @@ def _sources(folder: Path, problems: list[str]) -> Iterable[Source]:
 
 def _is_current(path: Path, folder: Path) -> bool:
     """Whether a file is not in a folder that was moved aside."""
-    return not any(".superseded-" in part for part in path.relative_to(folder).parts)
+    return not any(".previous-" in part for part in path.relative_to(folder).parts)
 
 
 def _label(place: Path, folder: Path) -> str:
@@ -118,7 +118,7 @@ def _metrics(path: Path, problems: list[str]) -> list[Mapping[str, float]]:
     return _readable(path, lambda line: _numbers(json.loads(line)), problems)
 
 
-def _judgements(path: Path, problems: list[str]) -> list[Judgement]:
+def _judgements(path: Path, problems: list[str]) -> list[ValueEstimate]:
     return _readable(path, from_line, problems) if path.is_file() else []
 
 

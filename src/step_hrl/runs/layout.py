@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EPISODES_FILE = "episodes.jsonl"
-JUDGEMENTS_FILE = "judgements.jsonl"
+VALUE_ESTIMATES_FILE = "value_estimates.jsonl"
 METRICS_FILE = "metrics.jsonl"
 POLICY_FOLDER = "policy"
 RECIPE_FILE = "recipe.yaml"

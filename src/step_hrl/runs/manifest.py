@@ -13,7 +13,7 @@ from rich.console import Console
 from step_hrl.errors import DataError
 from step_hrl.runs.files import write_atomically
 
-STAMP = "stamp.json"
+MANIFEST_FILE = "manifest.json"
 
 
 def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
@@ -22,10 +22,10 @@ def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> No
     A folder made from the same inputs is gone on with. One made from others is moved aside, never deleted, and what
     differs is said. Raises :class:`~step_hrl.errors.DataError` where the folder cannot be used.
     """
-    stamp = folder / STAMP
+    manifest = folder / MANIFEST_FILE
     wanted = json.loads(json.dumps(inputs))
-    if stamp.is_file():
-        found = _read(stamp)
+    if manifest.is_file():
+        found = _read(manifest)
         if found == wanted:
             return
         aside = move_aside(folder)
@@ -33,13 +33,13 @@ def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> No
             f"{folder}: made from other inputs ({_difference(found, wanted)}); moved to {aside.name}, doing it again",
             markup=False,
         )
-    write_atomically(stamp, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+    write_atomically(manifest, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
 
 
 def move_aside(folder: Path) -> Path:
     """Give a folder a name under which no stage looks for it, and return that."""
     number = 1
-    while (aside := folder.with_name(f"{folder.name}.superseded-{number}")).exists():
+    while (aside := folder.with_name(f"{folder.name}.previous-{number}")).exists():
         number += 1
     folder.rename(aside)
     return aside
@@ -63,14 +63,14 @@ def digest_file(path: Path) -> str:
         return digest(*iter(lambda: stream.read(1 << 20), b""))
 
 
-def _read(stamp: Path) -> dict[str, Any]:
+def _read(manifest: Path) -> dict[str, Any]:
     try:
-        found = json.loads(stamp.read_text(encoding="utf-8"))
+        found = json.loads(manifest.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("not an object")
         return cast("dict[str, Any]", found)
     except (OSError, ValueError) as error:
-        raise DataError(str(stamp), f"cannot be read ({error})", "move the folder away and run again") from error
+        raise DataError(str(manifest), f"cannot be read ({error})", "move the folder away and run again") from error
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def demonstration_jobs(tasks: Sequence[Task], config: DemonstrationsConfig, seed
         variations.setdefault(task.name, []).append(task)
     jobs: list[Job] = []
     for same in variations.values():
-        count = config.per_task if config.per_task and config.perturbed > 0 else len(same)
+        count = config.per_task if config.per_task and config.action_noise > 0 else len(same)
         jobs += [Job(same[n % len(same)], seed, n // len(same)) for n in range(count)]
     return jobs
 
@@ -36,7 +36,7 @@ def demonstrate(
     jobs: Sequence[Job],
     pool: WorkerPool,
     *,
-    action_limit: int,
+    max_episode_steps: int,
     perturbed: float,
     renamed: float = 0.0,
     on_episode: Callable[[Episode], None],
@@ -55,7 +55,7 @@ def demonstrate(
     while running or (queue and not signals.asked()):
         while queue and not signals.asked() and (slot := pool.acquire()) is not None:
             running[slot] = queue.popleft()
-            pool.call(slot, _show, running[slot][0], action_limit, perturbed, renamed)
+            pool.call(slot, _show, running[slot][0], max_episode_steps, perturbed, renamed)
         for reply in pool.poll(1.0):
             job, attempt = running.pop(reply.slot)
             pool.release(reply.slot)
@@ -67,14 +67,16 @@ def demonstrate(
         raise signals.stopped()
 
 
-def _show(env: TextEnv, job: Job, action_limit: int, perturbed: float, renamed: float) -> Demonstration:
+def _show(env: TextEnv, job: Job, max_episode_steps: int, perturbed: float, renamed: float) -> Demonstration:
     """Runs in the worker."""
     expert = expert_for(job.task.env)
     draw = random.Random(f"names {job.task.key} {job.seed} {job.repeat}")
     names = "other" if draw.random() < renamed else "own"
     if names == "other":
         env = OtherNames(env, things_of(job.task.env), draw)
-    shown = expert(env, job.task, action_limit=action_limit, seed=job.seed, perturbed=perturbed, repeat=job.repeat)
+    shown = expert(
+        env, job.task, max_episode_steps=max_episode_steps, seed=job.seed, perturbed=perturbed, repeat=job.repeat
+    )
     facts = {**shown.episode.provenance, "names": names}
     return replace(shown, episode=replace(shown.episode, provenance=facts))
 

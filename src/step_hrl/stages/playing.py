@@ -127,8 +127,8 @@ class Player:
         demonstrate(
             jobs,
             pool,
-            action_limit=config.action_limit,
-            perturbed=config.perturbed,
+            max_episode_steps=config.max_episode_steps,
+            perturbed=config.action_noise,
             renamed=config.renamed,
             on_episode=keep,
         )
@@ -159,6 +159,6 @@ class Player:
             self._world,
             workers=min(config.workers, episodes or config.workers),
             simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
-            action_limit=config.action_limit,
+            max_episode_steps=config.max_episode_steps,
             step_timeout_seconds=timeout_seconds,
         )

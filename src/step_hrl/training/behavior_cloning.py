@@ -18,7 +18,7 @@ from step_hrl.runs.files import written_whole
 from step_hrl.runs.layout import POLICY_FOLDER
 from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
-from step_hrl.training.metrics import Tally, by_role
+from step_hrl.training.metrics import WeightedSum, by_role
 from step_hrl.types import Transition
 
 
@@ -51,7 +51,7 @@ class BehaviorCloning(Objective):
         total = -(self.weights[batch.role] * likelihood).mean()
         return Losses(total, by_role("loss", loss.detach(), batch.role))
 
-    def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
+    def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
         """Loss, and share of utterances whose every token is the most likely one given those before it, by role."""
         scores = self.backbone.score(batch)
         loss = -utterance_log_likelihood(scores.log_probs, batch.utterance_mask)
@@ -62,7 +62,7 @@ class BehaviorCloning(Objective):
 def train_behavior_cloning(
     backbone: Backbone,
     transitions: Sequence[Transition],
-    held_out: Sequence[Transition],
+    validation: Sequence[Transition],
     config: BehaviorCloningConfig,
     *,
     output: Path,
@@ -78,13 +78,13 @@ def train_behavior_cloning(
     trained_roles = {role for role in ROLES if getattr(config.role_weights, role.value) > 0}
     longest = min(config.max_tokens_per_sample, backbone.context)
     samples, kept_back = (
-        tokenize([t for t in part if t.imitable and t.role in trained_roles], backbone.tokenizer, longest)
-        for part in (transitions, held_out)
+        tokenize([t for t in part if t.clone_mask and t.role in trained_roles], backbone.tokenizer, longest)
+        for part in (transitions, validation)
     )
     if not samples:
         raise DataError("behavior_cloning", "no transitions of a role that is trained", "make demonstrations first")
     objective = BehaviorCloning(backbone, config.role_weights, config.prompt_weight)
-    train(objective, samples, config, output=output, seed=seed, held_out=kept_back, label="behavior cloning")
+    train(objective, samples, config, output=output, seed=seed, validation=kept_back, label="behavior cloning")
     folder = output / POLICY_FOLDER
     if parallel.is_first():
         with written_whole(folder) as scratch:
@@ -96,7 +96,7 @@ def run(
     config: BehaviorCloningConfig,
     backbone_config: BackboneConfig,
     transitions: Sequence[Transition],
-    held_out: Sequence[Transition],
+    validation: Sequence[Transition],
     output: Path,
     seed: int,
 ) -> Path:
@@ -106,12 +106,12 @@ def run(
     started several already.
     """
     if config.processes > 1 and not parallel.launched():
-        alone = (config, backbone_config, transitions, held_out, output, seed)
+        alone = (config, backbone_config, transitions, validation, output, seed)
         parallel.run_in_processes(config.processes, run, alone)
         return output / POLICY_FOLDER
     texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
     backbone = backbones.load(backbone_config, texts=texts, seed=seed)
-    return train_behavior_cloning(backbone, transitions, held_out, config, output=output, seed=seed)
+    return train_behavior_cloning(backbone, transitions, validation, config, output=output, seed=seed)
 
 
 def _all_but_first(batch: TransitionBatch) -> Tensor:

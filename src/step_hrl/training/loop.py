@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Chain, TransitionBatch, batches_of_similar_length, collate, rounded
+from step_hrl.models.collate import Trajectory, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.runs import signals
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.training import checkpoints, trackers
-from step_hrl.training.metrics import Means, MetricsLog, Tally
+from step_hrl.training.metrics import Means, MetricsLog, WeightedSum
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
 
 LENGTH_MULTIPLE = 16
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
     """What an objective makes of a batch: the mean over its samples to minimise, and figures worth a log line."""
 
     total: Tensor
-    tallies: dict[str, Tally]
+    sums: dict[str, WeightedSum]
 
 
 class Objective(nn.Module, ABC):
@@ -49,10 +49,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: TransitionBatch) -> Losses:
-        """Mean loss of a batch. The tallies have the same names for every batch."""
+        """Mean loss of a batch. The sums have the same names for every batch."""
 
     @abstractmethod
-    def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
+    def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
         """Figures of a held-out batch, taken without gradients. The same names for every batch."""
 
     @property
@@ -76,7 +76,7 @@ class Objective(nn.Module, ABC):
 class BatchPlan:
     """Which samples each process reads at each update, from (seed, update) alone: what a resumed run needs."""
 
-    def __init__(self, samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> None:
+    def __init__(self, samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> None:
         """Plan the updates of ``config.epochs`` passes over these samples, or of ``config.tokens``."""
         self._sizes = _sizes(samples)
         tokens = sum(rows * length for rows, length in self._sizes)
@@ -91,7 +91,7 @@ class BatchPlan:
         last = math.ceil(part * self._updates_in(self._batches(whole))) if part else 0
         self.updates = sum(per_epoch) + last
         """Updates in the whole run."""
-        self.transitions_per_batch = sum(len(sample.links) for sample in samples) / len(self._batches(0))
+        self.transitions_per_batch = sum(len(sample.transitions) for sample in samples) / len(self._batches(0))
         """Mean number of transitions in one process' forward pass."""
 
     def updates_from(self, done: int, process: int) -> Iterator[list[tuple[int, ...]]]:
@@ -119,12 +119,12 @@ class BatchPlan:
 
 def train(
     objective: Objective,
-    samples: Sequence[Chain],
+    samples: Sequence[Trajectory],
     config: TrainingConfig,
     *,
     output: Path,
     seed: int,
-    held_out: Sequence[Chain] = (),
+    validation: Sequence[Trajectory] = (),
     label: str = "training",
 ) -> dict[str, float]:
     """Minimise an objective; go on from the newest checkpoint in ``output`` if there is one.
@@ -144,7 +144,7 @@ def train(
         project_dir=str(output),
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    return _Training(objective, samples, config, output, seed, held_out, label, accelerator).run()
+    return _Training(objective, samples, config, output, seed, validation, label, accelerator).run()
 
 
 class _Training:
@@ -153,16 +153,16 @@ class _Training:
     def __init__(
         self,
         objective: Objective,
-        samples: Sequence[Chain],
+        samples: Sequence[Trajectory],
         config: TrainingConfig,
         output: Path,
         seed: int,
-        held_out: Sequence[Chain],
+        validation: Sequence[Trajectory],
         label: str,
         accelerator: Any,
     ) -> None:
         self.samples = samples
-        self.held_out = held_out
+        self.validation = validation
         self.config = config
         self.output = output
         self.seed = seed
@@ -206,7 +206,7 @@ class _Training:
                 if update % self.config.log_every == 0 and self._must_stop():
                     self._keep(update)
                     raise signals.stopped()
-        if not figures and self.held_out:
+        if not figures and self.validation:
             figures = self._evaluate(log, done)
         return figures
 
@@ -231,7 +231,7 @@ class _Training:
                 total = losses.total * share
             self.accelerator.backward(total)
             count = total.new_tensor(float(len(batch)))
-            self.means.add({"loss": Tally(losses.total * count, count), **losses.tallies})
+            self.means.add({"loss": WeightedSum(losses.total * count, count), **losses.sums})
         factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
         heads = self.objective.heads
         set_learning_rate(self.optimizers, factor, heads_alone=heads is not None and update <= heads.alone)
@@ -266,19 +266,21 @@ class _Training:
 
     @torch.no_grad()
     def _evaluate(self, log: MetricsLog, update: int) -> dict[str, float]:
-        if not self.held_out:
+        if not self.validation:
             return {}
         self.objective.eval()
-        batches = batches_of_similar_length(_sizes(self.held_out), 4 * self.config.tokens_per_batch, self.seed, 0)
+        batches = batches_of_similar_length(_sizes(self.validation), 4 * self.config.tokens_per_batch, self.seed, 0)
         means = Means()
         processes = self.accelerator.num_processes
         for place in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
             # Processes count the same names: one that has no batch left counts an empty one.
-            batch = self._batch(self.held_out, batches[place % len(batches)])
+            batch = self._batch(self.validation, batches[place % len(batches)])
             with self._autocast():
-                tallies = self.objective.evaluate(batch)
+                sums = self.objective.evaluate(batch)
             weight = 1.0 if place < len(batches) else 0.0
-            means.add({f"held_out/{name}": Tally(t.total * weight, t.number * weight) for name, t in tallies.items()})
+            means.add(
+                {f"validation/{name}": WeightedSum(t.total * weight, t.number * weight) for name, t in sums.items()}
+            )
         figures = means.read(self.accelerator)
         log.write(update, figures)
         return figures
@@ -306,7 +308,7 @@ class _Training:
     def _state(self, update: int) -> checkpoints.TrainerState:
         return checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
 
-    def _batch(self, samples: Sequence[Chain], indices: Sequence[int]) -> TransitionBatch:
+    def _batch(self, samples: Sequence[Trajectory], indices: Sequence[int]) -> TransitionBatch:
         chosen = [samples[index] for index in indices]
         batch = collate(chosen, self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
         return batch.to(self.accelerator.device)
@@ -315,20 +317,27 @@ class _Training:
         return self.backbone.autocast(self.config.mixed_precision)
 
 
-def _fingerprint(samples: Sequence[Chain], config: TrainingConfig, seed: int, processes: int) -> str:
+def _fingerprint(samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> str:
     """Digest of all that decides the weights; what only decides when to log or save is left out."""
-    unimportant = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "held_out_fraction"}
+    unimportant = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "validation_fraction"}
     settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=unimportant)
     digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
     for sample in samples:
-        for link in sample.links:
-            numbers = (link.role.value, len(link.state), link.reward, link.discount, link.weight, link.imitable)
-            digest.update(repr(numbers).encode() + array("i", [*link.state, *link.utterance]).tobytes())
+        for transition in sample.transitions:
+            numbers = (
+                transition.role.value,
+                len(transition.state),
+                transition.reward,
+                transition.discount,
+                transition.weight,
+                transition.clone_mask,
+            )
+            digest.update(repr(numbers).encode() + array("i", [*transition.state, *transition.utterance]).tobytes())
         digest.update(b"|" + array("i", sample.after or ()).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _sizes(samples: Sequence[Chain]) -> list[tuple[int, int]]:
+def _sizes(samples: Sequence[Trajectory]) -> list[tuple[int, int]]:
     return [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
 
 

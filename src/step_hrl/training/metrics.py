@@ -15,37 +15,37 @@ from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import METRICS_FILE
 
 
-class Tally(NamedTuple):
+class WeightedSum(NamedTuple):
     """A sum, and the number of things it sums: means stay right however samples are batched."""
 
     total: Tensor
     number: Tensor
 
 
-def by_role(name: str, values: Tensor, role: Tensor) -> dict[str, Tally]:
+def by_role(name: str, values: Tensor, role: Tensor) -> dict[str, WeightedSum]:
     """Tallies of each role's share of the values (B,): ``name_high`` and so on."""
-    tallies: dict[str, Tally] = {}
+    sums: dict[str, WeightedSum] = {}
     for index, each in enumerate(ROLES):
         chosen = (role == index).to(values.dtype)
-        tallies[f"{name}_{each.value}"] = Tally((values * chosen).sum(), chosen.sum())
-    return tallies
+        sums[f"{name}_{each.value}"] = WeightedSum((values * chosen).sum(), chosen.sum())
+    return sums
 
 
 class Means:
-    """Adds up tallies by name until they are read."""
+    """Adds up sums by name until they are read."""
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, WeightedSum] = {}
 
-    def add(self, tallies: Mapping[str, Tally]) -> None:
+    def add(self, sums: Mapping[str, WeightedSum]) -> None:
         """Add detached sums and counts."""
-        for name, tally in tallies.items():
-            total, number = tally.total.detach().double(), tally.number.detach().double()
+        for name, weighted_sum in sums.items():
+            total, number = weighted_sum.total.detach().double(), weighted_sum.number.detach().double()
             before = self._tallies.get(name)
             if before is not None:
                 total, number = before.total + total, before.number + number
-            self._tallies[name] = Tally(total, number)
+            self._tallies[name] = WeightedSum(total, number)
 
     def read(self, accelerator: Any) -> dict[str, float]:
         """Means over all processes since the last reading; names that counted nothing are left out.
@@ -53,10 +53,10 @@ class Means:
         Every process must have seen the same names.
         """
         names = sorted(self._tallies)
-        tallies, self._tallies = self._tallies, {}
+        sums, self._tallies = self._tallies, {}
         if not names:
             return {}
-        pairs = accelerator.reduce(torch.stack([torch.stack(tallies[name]) for name in names]), reduction="sum")
+        pairs = accelerator.reduce(torch.stack([torch.stack(sums[name]) for name in names]), reduction="sum")
         return {name: total / number for name, (total, number) in zip(names, pairs.tolist(), strict=True) if number}
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from step_hrl.config import BackboneConfig, OfflineRLConfig
-from step_hrl.data.transitions import chained
+from step_hrl.data.transitions import trajectories_of
 from step_hrl.errors import DataError
 from step_hrl.losses import (
     advantage_weight,
@@ -26,23 +26,23 @@ from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import (
     ROLES,
-    Chain,
+    Trajectory,
     TransitionBatch,
     TransitionTokens,
     collate,
     pieces,
-    tokenize_chains,
+    tokenize_trajectories,
 )
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.runs.files import write_atomically
-from step_hrl.runs.layout import JUDGEMENTS_FILE, VALUES_FILE
+from step_hrl.runs.layout import VALUE_ESTIMATES_FILE, VALUES_FILE
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
-from step_hrl.training.metrics import Tally, by_role
+from step_hrl.training.metrics import WeightedSum, by_role
 from step_hrl.training.optimizers import Heads
-from step_hrl.training.value_estimates import Judgement, rank_correlations, to_lines
+from step_hrl.training.value_estimates import ValueEstimate, rank_correlations, to_lines
 from step_hrl.types import Transition
 
 
@@ -50,7 +50,7 @@ class OfflineRL(Objective):
     r"""Minimises :math:`\frac{1}{B} \sum_b w_b (L_Q + L_V + L_\pi)`; one pass over the backbone serves all three.
 
     The log-probabilities of u, V(s) and Q(s, u) are read from the same hidden states, and so is the target's V(s'): the
-    state a transition led to is mostly the state of the next row (see ``models.collate.Chain``). Source: the paper's
+    state a transition led to is mostly the state of the next row (see ``models.collate.Trajectory``). Source: the paper's
     stage 2; the equations are in ``losses``.
     """
 
@@ -68,23 +68,23 @@ class OfflineRL(Objective):
         """Mean loss of a batch; each loss, and what the critics think, by role."""
         log_likelihood, estimates = self._read(batch)
         losses, advantage = self._critic_losses(batch, estimates)
-        losses["policy_loss"] = self._policy_loss(log_likelihood, advantage) * batch.imitable
+        losses["policy_loss"] = self._policy_loss(log_likelihood, advantage) * batch.clone_mask
         count = self.weights[batch.role] * batch.weight
         total = (count * torch.stack(list(losses.values())).sum(dim=0)).mean()
         figures = {**losses, "value": estimates.value, "advantage": advantage}
-        tallies: dict[str, Tally] = {}
+        sums: dict[str, WeightedSum] = {}
         for name, values in figures.items():
-            tallies |= by_role(name, values.detach(), batch.role)
-        return Losses(total, tallies)
+            sums |= by_role(name, values.detach(), batch.role)
+        return Losses(total, sums)
 
-    def evaluate(self, batch: TransitionBatch) -> dict[str, Tally]:
+    def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
         """The same figures, and the log-likelihood of what was said."""
         log_likelihood, estimates = self._read(batch)
         losses, advantage = self._critic_losses(batch, estimates)
-        tallies: dict[str, Tally] = {}
+        sums: dict[str, WeightedSum] = {}
         for name, values in {**losses, "advantage": advantage, "log_likelihood": log_likelihood}.items():
-            tallies |= by_role(name, values, batch.role)
-        return tallies
+            sums |= by_role(name, values, batch.role)
+        return sums
 
     @property
     def heads(self) -> Heads:
@@ -93,7 +93,7 @@ class OfflineRL(Objective):
 
     def updated(self) -> None:
         """Let the target critics follow."""
-        self.critics.move_targets(self.config.soft_target_rate)
+        self.critics.move_targets(self.config.target_tau)
 
     def save(self, folder: Path) -> None:
         """Write the policy, and the critics beside it."""
@@ -106,7 +106,7 @@ class OfflineRL(Objective):
         self.critics.restore(folder)
 
     @torch.no_grad()
-    def judged(self, batch: TransitionBatch) -> tuple[Tensor, Tensor]:
+    def values(self, batch: TransitionBatch) -> tuple[Tensor, Tensor]:
         """V(s) and the Q(s, u) that advantages are taken of, of each transition (B,)."""
         _, estimates = self._read(batch)
         return estimates.value, estimates.target_q
@@ -115,14 +115,14 @@ class OfflineRL(Objective):
         hidden = self.backbone.hidden_states(batch)
         log_probs = self.backbone.score(batch, hidden=hidden).log_probs[: len(batch)]
         log_likelihood = utterance_log_likelihood(log_probs, batch.utterance_mask[: len(batch)])
-        share = self.config.critic_gradient
+        share = self.config.critic_grad_scale
         # The same numbers, with only a share of the gradient.
         features = (share * hidden + (1 - share) * hidden.detach() if share else hidden.detach()).float()
         states = _at(features, batch.state_end)
         utterances = _at(features[: len(batch)], batch.utterance_end)
         state = states[: len(batch)]
-        judged = utterances if self.config.q_read_at == "utterance_end" else state
-        return log_likelihood, self.critics(state, utterances, judged, states[batch.next_row], batch.role)
+        q_features = utterances if self.config.q_read_at == "utterance_end" else state
+        return log_likelihood, self.critics(state, utterances, q_features, states[batch.next_row], batch.role)
 
     def _critic_losses(self, batch: TransitionBatch, estimates: Estimates) -> tuple[dict[str, Tensor], Tensor]:
         """L_Q and L_V (B,) each, and the advantage (B,)."""
@@ -136,14 +136,14 @@ class OfflineRL(Objective):
     def _policy_loss(self, log_likelihood: Tensor, advantage: Tensor) -> Tensor:
         if self.config.policy_loss == "advantage":
             return -advantage * log_likelihood
-        weight = advantage_weight(advantage, self.config.temperature, self.config.max_weight)
+        weight = advantage_weight(advantage, self.config.awr_beta, self.config.awr_max_weight)
         return -weight * log_likelihood
 
 
 def train_offline_rl(
     backbone: Backbone,
     transitions: Sequence[Transition],
-    held_out: Sequence[Transition],
+    validation: Sequence[Transition],
     config: OfflineRLConfig,
     *,
     collected: frozenset[str],
@@ -155,8 +155,8 @@ def train_offline_rl(
     Args:
         backbone: the policy of stage 1, or of the round before.
         transitions: of whole episodes, in order, rewards as ``subtask_reward`` has them.
-        held_out: of other episodes, to measure on. What the critics say of them, and what
-            they are worth, is written to ``judgements.jsonl`` and ``values.json``.
+        validation: of other episodes, to measure on. What the critics say of them, and what
+            they are worth, is written to ``value_estimates.jsonl`` and ``values.json``.
         config: of stage 2.
         collected: ids of the episodes that are not demonstrations.
         output: folder.
@@ -174,16 +174,20 @@ def train_offline_rl(
     samples = _fitting(encode(kept, backbone.tokenizer, config, longest, weight), config)
     if not samples:
         raise DataError("offline_rl", "no transitions of a source and role that count", "raise one of the weights")
-    measured = encode(held_out, backbone.tokenizer, config, longest)
-    critics = Critics(int(backbone.causal_model.config.hidden_size), twin=config.twin_q, seed=seed)
+    measured = encode(validation, backbone.tokenizer, config, longest)
+    critics = Critics(int(backbone.causal_model.config.hidden_size), n_critics=config.n_critics, seed=seed)
     objective = OfflineRL(backbone, critics, config)
-    train(objective, samples, config, output=output, seed=seed, held_out=_fitting(measured, config), label="offline RL")
+    train(
+        objective, samples, config, output=output, seed=seed, validation=_fitting(measured, config), label="offline RL"
+    )
     if parallel.is_first():
         # Whole episodes pass the backbone one by one: as long as many an update.
-        with Reporter(Console(stderr=True, quiet=not measured), "values", len(measured), unit="chains") as reporter:
-            judgements = judge(objective, reporter.each(measured))
-        write_atomically(output / JUDGEMENTS_FILE, to_lines(judgements))
-        write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(judgements), indent=1) + "\n")
+        with Reporter(
+            Console(stderr=True, quiet=not measured), "values", len(measured), unit="trajectories"
+        ) as reporter:
+            value_estimates = estimate_values(objective, reporter.each(measured))
+        write_atomically(output / VALUE_ESTIMATES_FILE, to_lines(value_estimates))
+        write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(value_estimates), indent=1) + "\n")
 
 
 def run(
@@ -191,18 +195,18 @@ def run(
     backbone_config: BackboneConfig,
     policy: Path,
     transitions: Sequence[Transition],
-    held_out: Sequence[Transition],
+    validation: Sequence[Transition],
     collected: frozenset[str],
     output: Path,
     seed: int,
 ) -> None:
     """Load a policy and train it further; see :func:`train_offline_rl`. Processes as in stage 1."""
     if config.processes > 1 and not parallel.launched():
-        alone = (config, backbone_config, policy, transitions, held_out, collected, output, seed)
+        alone = (config, backbone_config, policy, transitions, validation, collected, output, seed)
         parallel.run_in_processes(config.processes, run, alone)
         return
     backbone = backbones.load(backbone_config.model_copy(update={"source": str(policy)}), seed=seed)
-    train_offline_rl(backbone, transitions, held_out, config, collected=collected, output=output, seed=seed)
+    train_offline_rl(backbone, transitions, validation, config, collected=collected, output=output, seed=seed)
 
 
 def encode(
@@ -211,36 +215,36 @@ def encode(
     config: OfflineRLConfig,
     longest: int,
     weight: Callable[[Transition], float] = lambda _: 1.0,
-) -> list[Chain]:
-    """Transitions as chains of tokens, with discounts and weights."""
+) -> list[Trajectory]:
+    """Transitions as trajectories of tokens, with discounts and weights."""
 
     def discount(transition: Transition) -> float:
         if transition.terminated or transition.next_state is None:
             return 0.0
         return config.gamma ** (transition.duration if config.discount == "step" else 1)
 
-    return tokenize_chains(chained(transitions), tokenizer, longest, discount=discount, weight=weight)
+    return tokenize_trajectories(trajectories_of(transitions), tokenizer, longest, discount=discount, weight=weight)
 
 
-def judge(objective: OfflineRL, chains: Iterable[Chain]) -> list[Judgement]:
-    """What the critics say of each decision, and the discounted return that followed in its chain.
+def estimate_values(objective: OfflineRL, trajectories: Iterable[Trajectory]) -> list[ValueEstimate]:
+    """What the critics say of each decision, and the discounted return that followed in its trajectory.
 
     What would have come after a cut at the action limit is not known and counts 0.
     """
     objective.eval()
     counts: Counter[tuple[str, str]] = Counter()
-    found: list[Judgement] = []
-    for chain in chains:
-        batch = collate([chain], objective.backbone.tokenizer.pad).to(objective.backbone.device)
-        value, q = (cast("list[float]", cast(Any, part).tolist()) for part in objective.judged(batch))
-        key = (chain.episode_id, chain.links[0].role.value)
-        for judgement in zip(value, q, returns(chain.links), strict=True):
-            found.append(Judgement(*key, counts[key], *judgement))
+    found: list[ValueEstimate] = []
+    for trajectory in trajectories:
+        batch = collate([trajectory], objective.backbone.tokenizer.pad).to(objective.backbone.device)
+        value, q = (cast("list[float]", cast(Any, part).tolist()) for part in objective.values(batch))
+        key = (trajectory.episode_id, trajectory.transitions[0].role.value)
+        for value_estimate in zip(value, q, returns(trajectory.transitions), strict=True):
+            found.append(ValueEstimate(*key, counts[key], *value_estimate))
             counts[key] += 1
     return found
 
 
-def returns(links: Sequence[TransitionTokens]) -> list[float]:
+def returns(transitions: Sequence[TransitionTokens]) -> list[float]:
     """The discounted return from each transition on.
 
     >>> from step_hrl.types import Role
@@ -249,15 +253,15 @@ def returns(links: Sequence[TransitionTokens]) -> list[float]:
     [0.25, 0.5, 1.0]
     """
     following, found = 0.0, list[float]()
-    for link in reversed(links):
-        following = link.reward + link.discount * following
+    for transition in reversed(transitions):
+        following = transition.reward + transition.discount * following
         found.append(following)
     return found[::-1]
 
 
-def _fitting(chains: Sequence[Chain], config: OfflineRLConfig) -> list[Chain]:
-    """Chains cut to half a batch at most, so that a batch holds several situations."""
-    return [piece for chain in chains for piece in pieces(chain, config.tokens_per_batch // 2)]
+def _fitting(trajectories: Sequence[Trajectory], config: OfflineRLConfig) -> list[Trajectory]:
+    """Trajectories cut to half a batch at most, so that a batch holds several situations."""
+    return [piece for trajectory in trajectories for piece in pieces(trajectory, config.tokens_per_batch // 2)]
 
 
 def _at(hidden: Tensor, places: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What critics say of single decisions, beside what followed: to look at, and to tell what they are worth. Pure."""
+"""What critics say of single decisions, beside the return that followed. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from step_hrl.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """V(s) and Q(s, u) of one decision, and the discounted return that followed it in its chain.
+class ValueEstimate:
+    """V(s) and Q(s, u) of one decision, and the discounted return that followed it in its trajectory.
 
     ``number`` counts the decisions of a role in an episode from 0.
     """
@@ -24,33 +24,35 @@ class Judgement:
     number: int
     value: float
     q: float
-    followed: float
+    return_to_go: float
 
 
-def to_lines(judgements: Iterable[Judgement]) -> str:
+def to_lines(value_estimates: Iterable[ValueEstimate]) -> str:
     """One JSON object a line."""
-    return "".join(json.dumps(to_json(judgement), allow_nan=False) + "\n" for judgement in judgements)
+    return "".join(json.dumps(to_json(value_estimate), allow_nan=False) + "\n" for value_estimate in value_estimates)
 
 
-def from_line(line: str) -> Judgement:
+def from_line(line: str) -> ValueEstimate:
     """Read one back. Raises ValueError for what is none."""
     try:
-        return from_json(Judgement, json.loads(line))
+        return from_json(ValueEstimate, json.loads(line))
     except DataError as error:
-        raise ValueError(f"no judgement ({error.where}: {error.got})") from error
+        raise ValueError(f"not a value estimate ({error.where}: {error.got})") from error
 
 
-def rank_correlations(judgements: Sequence[Judgement]) -> dict[str, float]:
-    """Rank correlation (Spearman) of V(s) with what followed, by role.
+def rank_correlations(value_estimates: Sequence[ValueEstimate]) -> dict[str, float]:
+    """Rank correlation (Spearman) of V(s) with the return to go, by role.
 
     A role with fewer than three different returns has no entry.
     """
-    roles = dict.fromkeys(judgement.role for judgement in judgements)
-    found = {role: [judgement for judgement in judgements if judgement.role == role] for role in roles}
+    roles = dict.fromkeys(value_estimate.role for value_estimate in value_estimates)
+    found = {
+        role: [value_estimate for value_estimate in value_estimates if value_estimate.role == role] for role in roles
+    }
     return {
-        role: spearman([some.value for some in judged], [some.followed for some in judged])
+        role: spearman([some.value for some in judged], [some.return_to_go for some in judged])
         for role, judged in found.items()
-        if len({some.followed for some in judged}) > 2
+        if len({some.return_to_go for some in judged}) > 2
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from step_hrl.experts.base import judge_for
+from step_hrl.experts.base import verifier_for
 from step_hrl.experts.scienceworld.achievement import achieved
 from step_hrl.types import Observation, Segment, Step
 
@@ -35,10 +35,10 @@ def test_what_the_world_said_tells(told: Segment, expected: bool | None) -> None
 
 
 def test_the_judge_asks_the_texts_then_the_score_then_believes() -> None:
-    judge = judge_for("scienceworld")
+    judge = verifier_for("scienceworld")
     assert judge(segment("go to the kitchen", "Done.", look="kitchen: stove"))
     assert not judge(segment("go to the kitchen", "Done.", look="hall: table"))
     assert not judge(segment("focus on the parrot", "You focus on the parrot.", reward=-0.5))
     assert judge(segment("become a bird", "Done.", reward=0.1))
     assert judge(segment("become a bird", "Done."))
-    assert judge_for("a world of one's own")(segment("become a bird", "Done."))
+    assert verifier_for("a world of one's own")(segment("become a bird", "Done."))

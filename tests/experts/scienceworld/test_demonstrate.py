@@ -8,7 +8,7 @@ import pytest
 
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig
-from step_hrl.data.transitions import claimed, transitions
+from step_hrl.data.transitions import transitions, trust_policy
 from step_hrl.envs.base import Info
 from step_hrl.experts.audit import audit, conflicting
 from step_hrl.experts.base import Demonstration, expert_for
@@ -47,7 +47,7 @@ class House:
             answer, won = "You focus on the parrot egg.", True
         elif action == "look around":
             answer = "You look around."
-        info: Info = {"score": float(won), "success": won, "understood": not answer.startswith("No known")}
+        info: Info = {"score": float(won), "success": won, "is_valid_action": not answer.startswith("No known")}
         return self._see(answer), float(won), won, False, info
 
     def gold_actions(self, task: Task) -> list[str]:
@@ -108,13 +108,13 @@ def test_the_rules_solve_what_they_know() -> None:
 def misled() -> Demonstration:
     """The first demonstration in which the high level names what is not there."""
     tried = (demonstrate(House(), TASK, perturbed=0.3, repeat=repeat) for repeat in range(99))
-    return next(shown for shown in tried if any(segment.perturbed for segment in shown.episode.segments))
+    return next(shown for shown in tried if any(segment.is_noise for segment in shown.episode.segments))
 
 
 def test_a_subtask_named_by_mistake_is_given_up() -> None:
     episode = misled().episode
     assert episode.success
-    wrong = next(number for number, segment in enumerate(episode.segments) if segment.perturbed)
+    wrong = next(number for number, segment in enumerate(episode.segments) if segment.is_noise)
     given_up, following = episode.segments[wrong], episode.segments[wrong + 1]
     thing = given_up.subtask.removeprefix("focus on the ")
     assert thing not in (given_up.first_observation.look or "")
@@ -128,18 +128,18 @@ def test_a_subtask_named_by_mistake_is_given_up() -> None:
 def test_a_mistake_of_the_high_level_is_never_cloned() -> None:
     episode = misled().episode
     named = [sample for sample in transitions(episode) if sample.role is Role.HIGH]
-    assert [sample.imitable for sample in named] == [not segment.perturbed for segment in episode.segments]
+    assert [sample.clone_mask for sample in named] == [not segment.is_noise for segment in episode.segments]
     low = [sample for sample in transitions(episode) if sample.role is Role.LOW]
-    assert any(sample.imitable and sample.utterance == "look around; True" for sample in low)
+    assert any(sample.clone_mask and sample.utterance == "look around; True" for sample in low)
 
 
 @pytest.mark.parametrize("config", [AgentConfig(kind="flat"), AgentConfig(hierarchy=False)])
 def test_who_names_no_subtask_gives_none_up(config: AgentConfig) -> None:
     episode = misled().episode
-    cut = agent_for(config).transitions(episode, claimed)
+    cut = agent_for(config).transitions(episode, trust_policy)
     acted = [sample for sample in cut if sample.role is Role.LOW]
-    mistaken = [bool(segment.perturbed) or step.perturbed for segment in episode.segments for step in segment.steps]
-    assert [sample.imitable for sample in acted] == [not mistake for mistake in mistaken]
+    mistaken = [bool(segment.is_noise) or step.is_noise for segment in episode.segments for step in segment.steps]
+    assert [sample.clone_mask for sample in acted] == [not mistake for mistake in mistaken]
     assert not any("missing" in sample.utterance for sample in cut)
 
 
@@ -154,7 +154,7 @@ def test_gold_is_cleaned_where_no_rule_knows_the_task() -> None:
 
 
 def test_the_action_limit_truncates() -> None:
-    shown = demonstrate(House(), TASK, action_limit=3)
+    shown = demonstrate(House(), TASK, max_episode_steps=3)
     assert len(shown.episode.steps) == 3
     assert shown.episode.steps[-1].truncated
     assert shown.episode.segments[-1].ended_by == "limit"
@@ -193,7 +193,7 @@ def shown() -> Iterator[list[Demonstration]]:
     host = world.open()
     env = host.env()
     show = expert_for("scienceworld")
-    yield [show(env, task, action_limit=50) for task in world.tasks("train", per_task=1)]
+    yield [show(env, task, max_episode_steps=50) for task in world.tasks("train", per_task=1)]
     host.close()
 
 

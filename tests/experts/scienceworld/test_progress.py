@@ -73,7 +73,12 @@ UNKNOWN = "No known action matches that input."
         ),
         ("None", "move seed to pot", "Ambiguous request: Please enter the number", "asked: which one"),
         ("visited: hallway", "go to moon", UNKNOWN, "visited: hallway; not understood: go to moon"),
-        ("visited: hallway; not understood: go to moon", "wait1", "You decide to wait", "visited: hallway; waited: 1"),
+        (
+            "visited: hallway; not understood: go to moon",
+            "wait1",
+            "You decide to wait",
+            "visited: hallway; waited: 1",
+        ),
         ("None", "move bathtub to red box", "The bathtub is not moveable.", "refused: move bathtub to red box"),
         ("refused: open chair", "go to kitchen", "You move to the kitchen.", "visited: kitchen"),
         ("waited: 1", "", "The reply could not be read as an action.", "waited: 1; not understood: no action"),

@@ -15,7 +15,7 @@ def achieved(segment: Segment) -> bool | None:
     """
     kind, words = read(segment.subtask)
     last = segment.steps[-1].next_observation
-    answers = [step.next_observation.text for step in segment.steps if step.understood]
+    answers = [step.next_observation.text for step in segment.steps if step.is_valid_action]
     if kind == "go":
         return (last.look or "").startswith(f"{words['room']}:")
     if kind in ("find", "await", "focus"):

@@ -19,9 +19,9 @@ _REPEATS = 3
 
 
 def demonstrate(
-    env: GoldEnv, task: Task, *, action_limit: int = 100, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
+    env: GoldEnv, task: Task, *, max_episode_steps: int = 100, seed: int = 0, perturbed: float = 0.0, repeat: int = 0
 ) -> Demonstration:
-    """Play a task as the expert would, within ``action_limit`` actions.
+    """Play a task as the expert would, within ``max_episode_steps`` actions.
 
     With ``perturbed``, that share of its actions is replaced by mistakes drawn from task, seed and repeat, and that
     share of its subtasks by ones that cannot be done; where the expert does not find its way back to the full score,
@@ -35,18 +35,18 @@ def demonstrate(
     Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
     """
     if perturbed > 0:
-        astray = _played(Recording(env, task, action_limit, seed, perturbed, repeat), "perturbed")
+        astray = _played(Recording(env, task, max_episode_steps, seed, perturbed, repeat), "perturbed")
         if astray.episode.success:
             return astray
-    best = _played(Recording(env, task, action_limit, seed), "canonical")
+    best = _played(Recording(env, task, max_episode_steps, seed), "canonical")
     if best.episode.success:
         return best
-    trace, raw_score = _trace(env, task, env.gold_actions(task), action_limit)
+    trace, raw_score = _trace(env, task, env.gold_actions(task), max_episode_steps)
     raw = [step.action for step in trace]
     for path, actions in (("renamed", cleaning.rename(trace)), ("pruned", cleaning.prune(trace)), ("raw", raw)):
         if best.episode.score >= raw_score:
             break
-        candidate = _replayed(env, task, actions, path, action_limit, seed)
+        candidate = _replayed(env, task, actions, path, max_episode_steps, seed)
         if candidate.episode.score > best.episode.score:
             best = candidate
     return replace(best, raw_actions=len(raw), raw_score=raw_score)
@@ -59,15 +59,15 @@ def _played(recording: Recording, path: str) -> Demonstration:
         )
         if subtask is None or recording.completed[-_REPEATS:] == (subtask,) * _REPEATS:
             break
-        wrong = recording.misnamed(subtask)
-        recording.run(wrong or subtask, subtasks.read(subtask).kind, low_level.act, misnamed=wrong is not None)
+        wrong = recording.wrong_subtask(subtask)
+        recording.run(wrong or subtask, subtasks.read(subtask).kind, low_level.act, wrong_subtask=wrong is not None)
     return _finished(recording, path)
 
 
 def _replayed(
-    env: GoldEnv, task: Task, actions: Sequence[str], path: str, action_limit: int, seed: int
+    env: GoldEnv, task: Task, actions: Sequence[str], path: str, max_episode_steps: int, seed: int
 ) -> Demonstration:
-    recording = Recording(env, task, action_limit, seed)
+    recording = Recording(env, task, max_episode_steps, seed)
     for cut in segmentation.cut(actions):
         if recording.over:
             break

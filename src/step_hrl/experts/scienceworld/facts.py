@@ -11,13 +11,13 @@ CHARACTERS = 600
 """Longest progress that is written; the oldest facts go first."""
 VALUE_CHARACTERS = 200
 """Longest value of one fact; of a list, the oldest items go first."""
-UNDERSTOOD_NOT = "not understood"
+NOT_UNDERSTOOD = "not understood"
 """The fact that holds the last action, where the world made nothing of it."""
 REFUSED = "refused"
 """The fact that holds the last action, where the world understood it but did not let it happen."""
 MISSING = "missing"
 """The fact that holds what a subtask names and is not there."""
-IN_VAIN = (UNDERSTOOD_NOT, REFUSED, MISSING)
+IN_VAIN = (NOT_UNDERSTOOD, REFUSED, MISSING)
 """Facts of a step after which the subtask is not done; they do not outlast it."""
 
 

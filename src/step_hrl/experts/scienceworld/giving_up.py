@@ -40,7 +40,7 @@ def missing(subtask: Subtask, facts: Facts, scene: Scene) -> str | None:
     return next((name for name in names if " in " not in name and _nowhere(name, scene)), None)
 
 
-def misnamed(text: str, observation: Observation, generator: random.Random) -> str | None:
+def wrong_subtask(text: str, observation: Observation, generator: random.Random) -> str | None:
     """The same subtask of something that is not there; None for a kind that is never given up."""
     kind, words = subtasks.read(text)
     if kind not in _NAMED:

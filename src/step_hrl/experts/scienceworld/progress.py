@@ -32,7 +32,7 @@ def update(subtask: str, progress: str, action: str, observation: Observation) -
         facts.pop(note, None)
     answer = observation.text.strip()
     if not action or answer.startswith(_NOT_UNDERSTOOD):
-        facts[fact.UNDERSTOOD_NOT] = fact.clean(action)[:80] or "no action"
+        facts[fact.NOT_UNDERSTOOD] = fact.clean(action)[:80] or "no action"
         return fact.render(facts)
     facts.pop("asked", None)
     if answer.startswith(_AMBIGUOUS):

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from step_hrl.envs.base import ActionLimit, TextEnv
+from step_hrl.envs.base import TextEnv, TimeLimit
 from step_hrl.experts.scienceworld import giving_up, progress
 from step_hrl.experts.scienceworld.mistakes import slip
 from step_hrl.prompts.low_level import Decision
@@ -34,9 +34,9 @@ class Recording:
     """One episode in the making. ``over`` once the world ended it, the limit was hit or nothing moves any more."""
 
     def __init__(
-        self, env: TextEnv, task: Task, action_limit: int, seed: int, perturbed: float = 0.0, repeat: int = 0
+        self, env: TextEnv, task: Task, max_episode_steps: int, seed: int, perturbed: float = 0.0, repeat: int = 0
     ) -> None:
-        self._env = ActionLimit(env, action_limit)
+        self._env = TimeLimit(env, max_episode_steps)
         self._perturbed = perturbed
         self._mistakes = random.Random(f"{task.key} {seed} {repeat}")
         self._seed = seed
@@ -58,14 +58,14 @@ class Recording:
         """The last subtask's final progress."""
         return self.segments[-1].final_progress if self.segments else NOTHING
 
-    def misnamed(self, subtask: str) -> str | None:
+    def wrong_subtask(self, subtask: str) -> str | None:
         """A subtask named by mistake instead of this one, in the share of them that are mistakes; else None."""
         if self._mistakes.random() >= self._perturbed:
             return None
-        return giving_up.misnamed(subtask, self.observation, self._mistakes)
+        return giving_up.wrong_subtask(subtask, self.observation, self._mistakes)
 
-    def run(self, subtask: str, kind: str, choose: Chooser, *, misnamed: bool = False) -> None:
-        """Play one subtask to its end and keep it as a segment; ``misnamed`` says that it is a mistake."""
+    def run(self, subtask: str, kind: str, choose: Chooser, *, wrong_subtask: bool = False) -> None:
+        """Play one subtask to its end and keep it as a segment; ``wrong_subtask`` says that it is a mistake."""
         first, steps, local_progress = self.observation, list[Step](), NOTHING
         ended_by: EndedBy = "limit"
         while not self.over:
@@ -95,7 +95,7 @@ class Recording:
                     first,
                     tuple(steps),
                     ended_by,
-                    perturbed=misnamed or None,
+                    is_noise=wrong_subtask or None,
                 )
             )
             self.kinds.append(kind)
@@ -126,10 +126,10 @@ class Recording:
             reward=reward,
             next_observation=self.observation,
             next_local_progress=after,
-            understood=bool(info["understood"]),
+            is_valid_action=bool(info["is_valid_action"]),
             terminated=terminated,
             truncated=truncated,
-            perturbed=slipped,
+            is_noise=slipped,
         )
 
 
