@@ -22,8 +22,9 @@ from step_hrl.recipes import to_yaml
 from step_hrl.report import plots, tables
 from step_hrl.report.comparison import Compared, WallTime, compare
 from step_hrl.runs.files import write_atomically, write_if_changed, written_whole
-from step_hrl.runs.layout import RECIPE_FILE, SUMMARY_FILE, RunFolder
-from step_hrl.runs.lock import RunLock, alone
+from step_hrl.runs.layout import RECIPE_FILE, SUMMARY_FILE, RunLayout
+from step_hrl.runs.lock import RunLock
+from step_hrl.runs.timing import seconds
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1
@@ -54,9 +55,12 @@ class Comparison:
             for name, variant in self._compare.agents.items()
         }
 
-    @alone
     def run(self) -> dict[str, dict[str, Compared]]:
         """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
+        with self.lock:
+            return self._run_all()
+
+    def _run_all(self) -> dict[str, dict[str, Compared]]:
         write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, (name, seed) in enumerate(self._cells, start=1):
             place = f"cell {number} of {len(self._cells)}{self._left()}"
@@ -78,7 +82,7 @@ class Comparison:
         for cell in cells:
             self._console.print(cell, markup=False, style="bold")
             self._run(*by_name[cell])
-        left = [cell for cell, place in by_name.items() if not self._cells[place].finished]
+        left = [cell for cell, place in by_name.items() if not _is_finished(self._cells[place])]
         told = f"not finished: {', '.join(left)}" if left else "all cells are finished: compare without --only"
         self._console.print(told, markup=False)
 
@@ -89,10 +93,10 @@ class Comparison:
         with cell.lock:
             for other, variant in agents.items():
                 if other != name and variant.agent == agents[name].agent:
-                    self._share_stage_1(self._cells[other, seed].folder, cell.folder)
+                    self._share_stage_1(self._cells[other, seed].context.layout, cell.context.layout)
             cell.run()
 
-    def _share_stage_1(self, done: RunFolder, begun: RunFolder) -> None:
+    def _share_stage_1(self, done: RunLayout, begun: RunLayout) -> None:
         """Copy a policy of stage 1 and what it has played to a cell that has none."""
         policy = done.policy(0)
         if not policy.is_dir() or begun.policy(0).parent.exists():
@@ -126,14 +130,14 @@ class Comparison:
 
     def _left(self) -> str:
         """How long all will still take, if cells take as long as those that are finished; nothing while none is."""
-        done = [pipeline.spent_seconds() for pipeline in self._cells.values() if pipeline.finished]
+        done = [_spent_seconds(pipeline) for pipeline in self._cells.values() if _is_finished(pipeline)]
         left = len(self._cells) - len(done)
         return f", about {left * sum(done) / len(done) / 60:.1f} min left" if done and left else ""
 
     def _compared(self, split: str) -> dict[str, Compared]:
         played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}
         for (name, seed), pipeline in self._cells.items():
-            played[name][seed] = pipeline.evaluated(split)
+            played[name][seed] = pipeline.evaluation(split, pipeline.policy_folder).load()
         prices = Prices(**self._compare.prices.model_dump()) if self._compare.prices else None
         return compare(played, self._shapes, prices, self._training_tokens, self._wall_times(split, played))
 
@@ -151,8 +155,9 @@ class Comparison:
         for agent, episodes in played.items():
             cells = [pipeline for (name, _), pipeline in self._cells.items() if name == agent]
             times[agent] = WallTime(
-                training=sum(cell.training_seconds() for cell in cells) / len(cells),
-                playing=sum(cell.playing_seconds(split) for cell in cells) / sum(map(len, episodes.values())),
+                training=sum(map(_training_seconds, cells)) / len(cells),
+                playing=sum(seconds(cell.evaluation(split, cell.policy_folder).folder) for cell in cells)
+                / sum(map(len, episodes.values())),
             )
         return times
 
@@ -160,7 +165,7 @@ class Comparison:
     def _lengths(self) -> dict[str, float]:
         """Mean actions of the expert, by task, over the first seed's demonstrations."""
         actions: dict[str, list[int]] = {}
-        for episode in next(iter(self._cells.values())).load_demonstrations():
+        for episode in next(iter(self._cells.values())).demonstrations.load():
             actions.setdefault(episode.task.name, []).append(len(episode.steps))
         return {name: sum(counts) / len(counts) for name, counts in actions.items()}
 
@@ -197,6 +202,27 @@ class Comparison:
             return []
         folder = self._recipe.folder
         return [path for split, agents in results.items() for path in plots.draw(agents, self._lengths, folder, split)]
+
+
+def _is_finished(pipeline: Pipeline) -> bool:
+    """Whether the latest policy has been scored on all of the recipe's splits."""
+    splits = pipeline.recipe.evaluation.splits
+    return all(pipeline.evaluation(split, pipeline.policy_folder).is_done for split in splits)
+
+
+def _training_seconds(pipeline: Pipeline) -> float:
+    """Wall time of both training stages."""
+    return sum(seconds(pipeline.context.layout.policy(number).parent) for number in (0, *pipeline.rounds))
+
+
+def _spent_seconds(pipeline: Pipeline) -> float:
+    """Wall time of all stages except the demonstrations."""
+    layout = pipeline.context.layout
+    played = [layout.collected(number).parent for number in pipeline.rounds]
+    for split in pipeline.recipe.evaluation.splits:
+        for policy in {layout.policy(0), pipeline.policy_folder}:
+            played.append(pipeline.evaluation(split, policy).folder)
+    return _training_seconds(pipeline) + sum(map(seconds, played))
 
 
 def _copy(stage: Path, target: Path) -> None:

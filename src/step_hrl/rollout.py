@@ -1,8 +1,8 @@
 """The only interaction loop: many episodes at once, their decisions answered in batches.
 
-Each episode is an agent's generator. Whatever it asks for is either said by the engine, together with all other asks
-of whatever role and episode, or done by the worker in which its world lives. An episode waits only for its own world
-and its own words: while the engine speaks, the worlds go on, and what they lead to ask joins what is being answered.
+Each episode is an agent's generator. The engine answers its asks, batched with those of all other episodes and roles;
+the worker that holds its environment executes its actions. An episode waits only for its own answers: while the engine
+decodes, environments step, and the asks that follow join the batch.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from step_hrl.agents.base import Agent, EpisodeLog, Play, Watcher
-from step_hrl.engines.base import Engine
-from step_hrl.envs.pool import Reply, Slot, WorkerPool
+from step_hrl.engines.base import Answers, Engine
+from step_hrl.envs.pool import EnvPool, Reply, Slot
 from step_hrl.errors import StepHrlError, WorkerLost
+from step_hrl.prompts.text import REPLY_CHARACTERS
 from step_hrl.runs import signals
 from step_hrl.types import Act, Ask, Episode, Job, Outcome, Role, Utterance
 
 ATTEMPTS = 2
-"""How often an episode is started when its worker is lost; then it is recorded as failed."""
+"""How often an episode is started when its worker is lost; after that it is recorded with an error."""
 GATHER_SECONDS = 0.03
-"""How long asks may wait for worlds that are still busy, so that prompts are read together."""
+"""How long an ask may wait for environments that are still busy, so that prompts are batched."""
 
 
 @dataclass
 class _Running:
-    """An episode under way."""
+    """An episode in progress."""
 
     job: Job
     slot: Slot
@@ -43,7 +44,7 @@ class _Running:
     info: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def is_repeat(self, ask: Ask) -> bool:
-        """Note an ask; whether the same role has read the same prompt before."""
+        """Whether the same role has read the same prompt before in this episode."""
         read = (ask.role, ask.prompt)
         known = read in self.prompts
         self.prompts.add(read)
@@ -54,20 +55,21 @@ def rollout(
     jobs: Iterable[Job],
     agent: Agent,
     engine: Engine,
-    pool: WorkerPool,
+    pool: EnvPool,
     *,
     concurrent: int,
     on_episode: Callable[[Episode], None],
     provenance: Mapping[str, str] | None = None,
     watcher: Watcher | None = None,
 ) -> None:
-    """Play every job, at most ``concurrent`` at once; each episode is handed over as soon as it ends.
+    """Play every job, at most ``concurrent`` at once; pass each episode to ``on_episode`` as soon as it ends.
 
-    The episode that a lost worker was at work on is played once more from its start and, if it is lost again, handed
-    over with ``Episode.error``; bystanders in the same worker are started afresh. Raises
-    :class:`~step_hrl.errors.WorldError` where a world cannot be opened at all or a task does not exist, and
-    :class:`~step_hrl.runs.signals.Stopped` once the running episodes have ended, where somebody asked to stop before all
-    were begun.
+    The episode that a lost worker was executing is played once more from its start and, if it is lost again, passed on
+    with ``Episode.error``; bystanders in the same worker are restarted. An ask that the engine has no answer for ends
+    its episode. Raises
+    :class:`~step_hrl.errors.WorldError` where an environment cannot be opened or a task does not exist, and
+    :class:`~step_hrl.runs.signals.Stopped`, once the running episodes have ended, if a stop was requested before all jobs
+    had started.
     """
     driver = _Driver(
         deque((job, 1) for job in jobs), concurrent, agent, pool, on_episode, dict(provenance or {}), watcher
@@ -83,7 +85,7 @@ class _Driver:
         queue: deque[tuple[Job, int]],
         concurrent: int,
         agent: Agent,
-        pool: WorkerPool,
+        pool: EnvPool,
         on_episode: Callable[[Episode], None],
         provenance: dict[str, str],
         watcher: Watcher | None,
@@ -99,18 +101,22 @@ class _Driver:
         self._answering: dict[int, _Running] = {}
         self._asked = 0
 
-    def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> list[Ask]:
-        """Pass answers on; bring new asks, waiting for some only while none is being answered."""
+    def exchange(self, finished: Answers) -> list[Ask]:
+        """Pass answers on; return new asks, waiting for some only while none is being answered."""
         for number, utterance in finished:
             episode = self._answering.pop(number)
-            if self._running.get(episode.slot) is episode:  # not lost meanwhile
-                self._advance(episode, utterance)
+            if self._running.get(episode.slot) is not episode:  # lost meanwhile
+                continue
+            if utterance is None:
+                self._finish(episode, error=None)
+            else:
+                self._advance(episode, replace(utterance, text=utterance.text[:REPLY_CHARACTERS]))
         while self._running or (self._queue and not signals.asked()):
             self._start_episodes()
             for reply in self._pool.poll(self._patience()):
                 self._hear(reply)
             asking = self._asking()
-            if asking and self._must_speak(asking):
+            if asking and self._must_answer(asking):
                 return [self._hand_over(episode) for episode in asking]
             if self._answering:
                 break
@@ -118,7 +124,7 @@ class _Driver:
 
     @property
     def left(self) -> int:
-        """How many episodes were not begun, because somebody asked to stop."""
+        """Number of jobs that were not started because a stop was requested."""
         return len(self._queue)
 
     def _asking(self) -> list[_Running]:
@@ -134,14 +140,14 @@ class _Driver:
             self._pool.reset(slot, job.task, job.seed)
 
     def _patience(self) -> float:
-        """How long to wait for the worlds."""
+        """How long to wait for the environments, in seconds."""
         asking = self._asking()
-        if self._answering or (asking and self._must_speak(asking)):
+        if self._answering or (asking and self._must_answer(asking)):
             return 0.0
         return GATHER_SECONDS if asking else 1.0
 
-    def _must_speak(self, asking: list[_Running]) -> bool:
-        """Speak when no world is busy, or when the first ask has waited long enough for company."""
+    def _must_answer(self, asking: list[_Running]) -> bool:
+        """Whether to answer now: no environment is busy, or the first ask has waited long enough."""
         if len(asking) + len(self._answering) >= len(self._running):
             return True
         return time.monotonic() - min(episode.asked_at for episode in asking) >= GATHER_SECONDS
@@ -175,7 +181,7 @@ class _Driver:
         self._advance(episode, None)
 
     def _advance(self, episode: _Running, answer: Utterance | Outcome | None) -> None:
-        """Send the generator its answer and pass on what it wants next."""
+        """Send the generator its answer and pass on what it yields next."""
         assert episode.play is not None, "an episode is begun before it is advanced"
         try:
             wanted = next(episode.play) if answer is None else episode.play.send(answer)
@@ -187,11 +193,12 @@ class _Driver:
         else:
             episode.asked += 1
             seed = zlib.crc32(f"{episode.job.id} {episode.asked}".encode())
-            episode.ask = replace(wanted, seed=seed, is_repeat=episode.is_repeat(wanted))
+            repeat = episode.is_repeat(wanted)
+            episode.ask = replace(wanted, seed=seed, job=episode.job, number=episode.asked, is_repeat=repeat)
             episode.asked_at = time.monotonic()
 
     def _lose(self, episode: _Running, error: StepHrlError, blamed: bool) -> None:
-        """Play it once more. Bystanders of another episode's crash are not charged an attempt for it."""
+        """Play it once more. Bystanders of another episode's crash are not charged an attempt."""
         if blamed and episode.attempt >= ATTEMPTS:
             self._finish(episode, error=f"{error.where}: {error.got}")
             return

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Protocol
 
 SCHEMA_VERSION = 2
 """Version of the episode format; raised whenever a field changes name or meaning."""
@@ -56,26 +57,25 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What an agent wants said next: the role that must speak, and the whole prompt it reads.
+class State(Protocol):
+    """What a role reads at one step; see ``step_hrl.prompts`` for the state of each role."""
 
-    ``seed`` is what a sampled reply is drawn from, so that it does not depend on what else is said at the same time.
-    ``is_repeat`` is whether the role has read this very prompt before in the same episode.
-    """
-
-    role: Role
-    prompt: str
-    seed: int = 0
-    is_repeat: bool = False
+    @property
+    def prompt(self) -> str:
+        """The text a language model reads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What an engine answered to an :class:`Ask`: one line of text, and the tokens it cost."""
+    """An engine's answer to an :class:`Ask`: one line of text and the tokens it cost.
+
+    ``is_noise`` marks an answer that was replaced by a mistake on purpose; it is never cloned.
+    """
 
     text: str
     usage: Usage = Usage()
+    is_noise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,28 @@ class Job:
     def id(self) -> str:
         """The episode's id, by which a resumed run knows what is done."""
         return episode_id(self.task, self.seed, self.repeat)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One decision that an agent asks for: the role that decides and the state it decides from.
+
+    The rollout adds the rest. ``seed`` seeds the sampling of this reply alone, so that replies do not depend on what
+    else is in the batch. ``job`` is the episode, ``number`` counts its asks from 1. ``is_repeat`` says that the role has
+    read this prompt before in the same episode.
+    """
+
+    role: Role
+    state: State
+    seed: int = 0
+    job: Job | None = None
+    number: int = 0
+    is_repeat: bool = False
+
+    @cached_property
+    def prompt(self) -> str:
+        """The state as a language model reads it."""
+        return self.state.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +211,11 @@ class Step:
     dropped: int | None = None
     usages: Mapping[Role, Usage] = field(default_factory=dict[Role, Usage])
 
+    @property
+    def progress_after(self) -> str:
+        """The local progress after this step: the updated one, or the previous one where there was no update."""
+        return self.local_progress if self.next_local_progress is None else self.next_local_progress
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -222,10 +249,7 @@ class Segment:
     @property
     def final_progress(self) -> str:
         """The last progress text that was written inside the subtask (p^_k), or ``None`` as text."""
-        for step in reversed(self.steps):
-            if step.next_local_progress is not None:
-                return step.next_local_progress
-        return self.steps[-1].local_progress if self.steps else NOTHING
+        return self.steps[-1].progress_after if self.steps else NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from step_hrl.agents.base import EpisodeLog, Play, attempt, begin_subtask
+from step_hrl.agents.base import EpisodeLog, Play, new_step, parse_or_none
 from step_hrl.data import transcript_transitions
-from step_hrl.data.transcript_transitions import after
 from step_hrl.data.transitions import SubtaskVerifier
 from step_hrl.prompts import high_level, low_level, transcript
 from step_hrl.prompts.transcript import Bounds
-from step_hrl.types import NOTHING, EndedBy, Episode, Observation, Task, Transition
+from step_hrl.types import NOTHING, Act, Ask, Episode, Observation, Outcome, Role, Task, Transition, Utterance
 
 
 class HistoryHrlAgent:
@@ -17,10 +16,10 @@ class HistoryHrlAgent:
     def __init__(
         self, bounds: Bounds, *, unreadable_action: str | None = None, complete_on_invalid_action: bool = False
     ) -> None:
-        """See ``AgentConfig`` for the arguments."""
+        """See ``config.HistoryHrlConfig``."""
         self._bounds = bounds
         self._unreadable_action = unreadable_action
-        self._refused_claims_count = complete_on_invalid_action
+        self._complete_on_invalid_action = complete_on_invalid_action
 
     @property
     def name(self) -> str:
@@ -32,23 +31,22 @@ class HistoryHrlAgent:
         completed: tuple[str, ...] = ()
         over = False
         while not over:
-            subtask = yield from begin_subtask(high_level.State(task.instruction, completed, NOTHING, observation), log)
+            high = high_level.State(task.instruction, completed, NOTHING, observation)
+            subtask = log.begin(high, (yield Ask(Role.HIGH, high)))
             if subtask is None:
                 return
-            state, subtask_done = transcript.State(subtask, (), observation), False
-            ended_by: EndedBy = "episode"
+            state, subtask_done = transcript.State("Subtask", subtask, (), observation, self._bounds), False
             while not (subtask_done or over):
-                prompt = transcript.render(state, "Subtask", self._bounds)
-                tried = yield from attempt(prompt, low_level.parse, self._unreadable_action)
-                step = tried.step(state.observation, dropped=transcript.dropped(state.events, self._bounds))
+                reply: Utterance = yield Ask(Role.LOW, state)
+                decision = parse_or_none(low_level.parse, reply)
+                outcome: Outcome = yield Act(decision.action if decision else self._unreadable_action)
+                step = new_step(state.observation, reply, decision, outcome, dropped=state.dropped)
                 log.step(step)
-                state = transcript.State(subtask, after(state.events, step), step.next_observation)
-                subtask_done = step.subtask_done and (step.is_valid_action or self._refused_claims_count)
-                over = tried.outcome.over
-                ended_by = "policy" if subtask_done else "limit" if step.truncated else "episode"
-            log.end(ended_by)
+                state, over = state.after(step), outcome.over
+                subtask_done = step.subtask_done and (step.is_valid_action or self._complete_on_invalid_action)
+            log.end(subtask_done=subtask_done)
             completed, observation = (*completed, subtask), state.observation
 
     def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
-        """Cut an episode into what this agent would have read; see :class:`~step_hrl.agents.base.Agent`."""
+        """Cut an episode into high-level and low-level transitions; see :class:`~step_hrl.agents.base.Agent`."""
         return transcript_transitions.hierarchical(episode, self._bounds, verifier)

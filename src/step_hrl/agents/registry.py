@@ -1,12 +1,21 @@
-"""Agents by what a recipe calls them."""
+"""Agents by their ``type`` in a recipe."""
 
 from __future__ import annotations
 
+from step_hrl.agents.ablations import NoHierarchyAgent, NoLocalProgressAgent
 from step_hrl.agents.base import Agent
-from step_hrl.agents.flat import FlatAgent
+from step_hrl.agents.flat import FlatAgent, ReactAgent
 from step_hrl.agents.history_hrl import HistoryHrlAgent
 from step_hrl.agents.step_hrl import StepHrlAgent
-from step_hrl.config import AgentConfig
+from step_hrl.config import (
+    AgentConfig,
+    FlatConfig,
+    HistoryHrlConfig,
+    NoHierarchyConfig,
+    NoLocalProgressConfig,
+    ReactConfig,
+    StepHrlConfig,
+)
 from step_hrl.engines.person import Reply
 from step_hrl.prompts import high_level, local_progress, low_level, react, transcript
 from step_hrl.prompts.transcript import Bounds
@@ -14,32 +23,35 @@ from step_hrl.types import Role
 
 
 def agent_for(config: AgentConfig) -> Agent:
-    """The agent a recipe describes."""
-    bounds = Bounds(config.history_characters, config.history_steps)
-    if config.kind in ("flat", "react"):
-        thinks = config.instructions if config.kind == "react" else None
-        return FlatAgent(bounds, unreadable_action=config.unreadable_action, thinks=thinks)
-    if config.kind == "history_hrl":
-        return HistoryHrlAgent(
-            bounds,
-            unreadable_action=config.unreadable_action,
-            complete_on_invalid_action=config.complete_on_invalid_action,
-        )
-    return StepHrlAgent(
-        unreadable_action=config.unreadable_action,
-        complete_on_invalid_action=config.complete_on_invalid_action,
-        hierarchy=config.hierarchy,
-        local_progress=config.local_progress,
-    )
+    """The agent that a recipe describes."""
+    unreadable = config.unreadable_action
+    match config:
+        case StepHrlConfig(complete_on_invalid_action=complete):
+            return StepHrlAgent(unreadable_action=unreadable, complete_on_invalid_action=complete)
+        case NoHierarchyConfig():
+            return NoHierarchyAgent(unreadable_action=unreadable)
+        case NoLocalProgressConfig(complete_on_invalid_action=complete):
+            return NoLocalProgressAgent(unreadable_action=unreadable, complete_on_invalid_action=complete)
+        case HistoryHrlConfig(complete_on_invalid_action=complete):
+            return HistoryHrlAgent(_bounds(config), unreadable_action=unreadable, complete_on_invalid_action=complete)
+        case FlatConfig():
+            return FlatAgent(_bounds(config), unreadable_action=unreadable)
+        case ReactConfig(instructions=instructions):
+            return ReactAgent(_bounds(config), instructions=instructions, unreadable_action=unreadable)
 
 
 def replies_for(config: AgentConfig) -> dict[Role, Reply]:
-    """The roles that a recipe's agent asks, each with how a person replies for it."""
-    if config.kind in ("flat", "react"):
-        return {Role.LOW: Reply(react.typed if config.kind == "react" else transcript.parse, "an action")}
+    """The roles that an agent asks, each with how a person replies for it."""
+    if isinstance(config, (FlatConfig, ReactConfig)):
+        parse = react.typed if isinstance(config, ReactConfig) else transcript.parse
+        return {Role.LOW: Reply(parse, "an action")}
     replies = {Role.LOW: Reply(low_level.typed, "an action, with `; True` after it if it completes the subtask")}
-    if config.hierarchy:
+    if not isinstance(config, NoHierarchyConfig):
         replies[Role.HIGH] = Reply(high_level.parse, "a subtask")
-    if config.local_progress and config.kind == "step_hrl":
+    if isinstance(config, (StepHrlConfig, NoHierarchyConfig)):
         replies[Role.PROGRESS] = Reply(local_progress.parse, "the new progress")
     return replies
+
+
+def _bounds(config: FlatConfig | HistoryHrlConfig | ReactConfig) -> Bounds:
+    return Bounds(config.history_characters, config.history_steps)

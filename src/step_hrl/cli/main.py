@@ -1,4 +1,4 @@
-"""The command line: one line for what went wrong, exit code 2, and nothing lost."""
+"""The command line: a failure is one line on standard error and exit code 2; finished work is kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import sys
 import warnings
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import STAGES
 from step_hrl.runs.signals import Stopped
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
 app.add_typer(train_app, name="train")
 
@@ -42,6 +43,14 @@ AskOption = Annotated[
         "takes all roles needs no policy.",
     ),
 ]
+OracleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE",
+        help="Let the world's rule-based expert answer for a role (high, low or progress; may be given again) and the "
+        "policy for the others: shows which role loses the points.",
+    ),
+]
 PauseOption = Annotated[
     bool,
     typer.Option(
@@ -54,8 +63,18 @@ PauseOption = Annotated[
 _STOPPED = "stopped; what is finished is kept, run the same command to go on"
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        Console().print(f"step-hrl {version('step-hrl')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def _describe() -> None:
+def _describe(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Train language-model agents for long tasks whose prompt never grows."""
 
 
@@ -65,7 +84,7 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption =
     pipeline = _pipeline(recipe, overrides)
     with signals.listening():
         if begin is not None:
-            pipeline.forget(begin)
+            pipeline.restart_from(begin)
         pipeline.run()
 
 
@@ -73,14 +92,16 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption =
 def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Make the recipe's demonstrations with the world's expert, and say what they are like."""
     with signals.listening():
-        _pipeline(recipe, overrides).demonstrations()
+        pipeline = _pipeline(recipe, overrides)
+        pipeline.do(pipeline.demonstrations)
 
 
 @train_app.command()
 def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Stage 1: behaviour cloning on the recipe's demonstrations."""
     with signals.listening():
-        folder = _pipeline(recipe, overrides).behavior_cloning()
+        pipeline = _pipeline(recipe, overrides)
+        folder = pipeline.do(pipeline.behavior_cloning)
     Console().print(f"policy: {folder}", markup=False)
 
 
@@ -88,14 +109,16 @@ def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
     with signals.listening():
-        _pipeline(recipe, overrides).collect(number)
+        pipeline = _pipeline(recipe, overrides)
+        pipeline.do(pipeline.collection(number))
 
 
 @train_app.command()
 def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Stage 2: offline RL on demonstrations and collected episodes."""
     with signals.listening():
-        folder = _pipeline(recipe, overrides).offline_rl(number)
+        pipeline = _pipeline(recipe, overrides)
+        folder = pipeline.do(pipeline.offline_rl(number))
     Console().print(f"policy: {folder}", markup=False)
 
 
@@ -106,15 +129,18 @@ def evaluate(
     policy: PolicyOption = None,
     split: Annotated[str | None, typer.Option(help="The split to play; by default all of the recipe's.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Score the untrained backbone instead.")] = False,
+    oracle: OracleOption = None,
 ) -> None:
     """Play a split's tasks with a policy; write the episodes and a summary of their scores."""
     from step_hrl.evaluation import table
+    from step_hrl.stages.playing import oracle_roles
 
     pipeline = _pipeline(recipe, overrides)
     chosen = None if untrained else _policy(pipeline, policy)
+    roles = oracle_roles(pipeline.context, oracle or ())
     splits = (split,) if split else pipeline.recipe.evaluation.splits
     with signals.listening():
-        summaries = {name: pipeline.evaluate(name, chosen) for name in splits}
+        summaries = {name: pipeline.do(pipeline.evaluation(name, chosen, oracle=roles)) for name in splits}
     Console().print(table(summaries))
 
 
@@ -133,6 +159,8 @@ def play(
     """Show one episode live: its subtasks, actions and progress."""
     from step_hrl.cli.viewer import Keyboard, Left, LiveView, replay, taken
     from step_hrl.engines.person import Person
+    from step_hrl.stages.demonstrations import show_expert
+    from step_hrl.stages.playing import chosen_task, play_one, stored_episode
 
     if ask and (expert or episodes is not None):
         raise RecipeError("--ask", "nobody is asked where an episode is only shown", "leave out --expert or --episodes")
@@ -143,12 +171,13 @@ def play(
         before_step = keyboard.wait if pause else lambda: None
         try:
             if episodes is not None:
-                replay(pipeline.stored_episode(episodes, task), view, before_step)
+                replay(stored_episode(episodes, task), view, before_step)
             elif expert:
-                replay(pipeline.show(task, split), view, before_step)
+                replay(show_expert(pipeline.context, chosen_task(pipeline.context, task, split)), view, before_step)
             else:
                 person = Person(replies, view.show, keyboard.read, before_step)
-                pipeline.watch(task, split, _policy(pipeline, policy), view, person)
+                chosen = chosen_task(pipeline.context, task, split)
+                play_one(pipeline.context, chosen, _policy(pipeline, policy), view, person)
         except Left:
             view.show("left before the end")
 

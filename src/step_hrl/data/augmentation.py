@@ -50,7 +50,7 @@ def names(transitions: Sequence[Transition]) -> list[str]:
     return sorted(word for word in seen - rooms if written[word] < COMMON * len(transitions))
 
 
-def renamed(transitions: Sequence[Transition], times: EntityPermutationConfig, seed: int) -> list[Transition]:
+def permute_entities(transitions: Sequence[Transition], times: EntityPermutationConfig, seed: int) -> list[Transition]:
     """Each transition as many times more as its role says (2.5: two or three), every time with names of its own.
 
     Within a transition a name is replaced everywhere. Only names that the utterance copies from its prompt are

@@ -133,7 +133,7 @@ def low(episode: Episode, segment: Segment, states: Sequence[str], rewards: Sequ
 def _low_states(segment: Segment) -> list[str]:
     """s = (g_k, p_t, o_t)."""
     read = [(step.local_progress, step.observation) for step in segment.steps]
-    read += [(_progress_after(step), step.next_observation) for step in segment.steps[-1:]]
+    read += [(step.progress_after, step.next_observation) for step in segment.steps[-1:]]
     return [low_level.render(low_level.State(segment.subtask, progress, seen)) for progress, seen in read]
 
 
@@ -170,10 +170,6 @@ def _with_following(items: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]
     [('a', 'b'), ('b', None)]
     """
     return zip_longest(items, items[1:])
-
-
-def _progress_after(step: Step) -> str:
-    return step.local_progress if step.next_local_progress is None else step.next_local_progress
 
 
 def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:

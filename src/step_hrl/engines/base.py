@@ -1,4 +1,4 @@
-"""What an engine must offer: asks in, a line of text for each out, tokens counted."""
+"""What an engine offers: asks in, a line of text for each out, tokens counted."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Protocol
 
 from step_hrl.types import Ask, Utterance
 
-Exchange = Callable[[Sequence[tuple[int, Utterance]]], Sequence[Ask]]
-"""Takes the answers finished since the last call, each with the number of its ask, and brings more asks.
+Answers = Sequence[tuple[int, Utterance | None]]
+"""Finished answers, each with the number of its ask. None says that there is no answer: the episode ends there."""
+Exchange = Callable[[Answers], Sequence[Ask]]
+"""Takes the answers finished since the last call and returns more asks.
 
-Asks are numbered from 0 in the order they are brought. While others are being answered it must not wait for more.
+Asks are numbered from 0 in the order they are returned. While others are being answered it must not wait for more.
 """
 
 
 class Engine(Protocol):
-    """Generates text for many decisions at once, whatever their roles and episodes."""
+    """Answers the asks of many episodes at once, whatever their roles: a model, an expert, a person or a server."""
 
     def serve(self, exchange: Exchange) -> None:
-        """Answer asks with one line of text each (no line end) and the tokens it cost, every one as soon as it is said.
+        """Answer each ask with one line of text (no line end) and the tokens it cost, as soon as it is known.
 
-        New asks join those still being answered. Ends when nothing is left to answer and none are brought.
+        New asks join those still being answered. Ends when nothing is left to answer and no asks come.
         """
         ...
 

@@ -18,9 +18,9 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from step_hrl.envs.base import EnvFactory, TimeLimit, World
+from step_hrl.envs.base import EnvFactory, TextEnv, TimeLimit, World
 from step_hrl.errors import StepHrlError, WorkerLost, WorldError
 from step_hrl.runs import signals
 from step_hrl.types import Task
@@ -66,6 +66,64 @@ class _Worker:
     since: float = field(default_factory=time.monotonic)
 
 
+class EnvPool(Protocol):
+    """Environments to lease, wherever they run; commands are answered by :meth:`poll`."""
+
+    def acquire(self) -> Slot | None:
+        """Lease an environment; None where all are taken."""
+        ...
+
+    def release(self, slot: Slot) -> None:
+        """Give a lease back."""
+        ...
+
+    def reset(self, slot: Slot, task: Task, seed: int) -> None:
+        """Request a reset."""
+        ...
+
+    def step(self, slot: Slot, action: str | None) -> None:
+        """Request a step (None: an unreadable reply)."""
+        ...
+
+    def poll(self, timeout_seconds: float) -> list[Reply]:
+        """Wait for replies, at most this long."""
+        ...
+
+
+class LocalPool:
+    """One environment in this process, for a single episode at a time."""
+
+    def __init__(self, env: TextEnv, max_episode_steps: int) -> None:
+        self._env = TimeLimit(env, max_episode_steps)
+        self._slot = Slot(0, 0, 0)
+        self._is_free = True
+        self._replies: list[Reply] = []
+
+    def acquire(self) -> Slot | None:
+        """Lease the environment; None where it is taken."""
+        if not self._is_free:
+            return None
+        self._is_free = False
+        return self._slot
+
+    def release(self, slot: Slot) -> None:
+        """Give the lease back."""
+        self._is_free = True
+
+    def reset(self, slot: Slot, task: Task, seed: int) -> None:
+        """Reset at once. Raises what the environment raises."""
+        self._replies.append(Reply(slot, self._env.reset(task, seed=seed)))
+
+    def step(self, slot: Slot, action: str | None) -> None:
+        """Step at once. Raises what the environment raises."""
+        self._replies.append(Reply(slot, self._env.step(action)))
+
+    def poll(self, timeout_seconds: float) -> list[Reply]:
+        """What has been answered since the last call."""
+        replies, self._replies = self._replies, []
+        return replies
+
+
 class WorkerPool:
     """Leases environments in worker processes. Use as a context manager; not thread-safe."""
 
@@ -94,11 +152,6 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def capacity(self) -> int:
-        """How many episodes can be open at once."""
-        return len(self._workers) * self._simulators
 
     @property
     def process_ids(self) -> list[int]:
@@ -130,12 +183,21 @@ class WorkerPool:
         """Ask for a step (None: an unreadable reply, see :class:`TimeLimit`); :meth:`poll` brings the answer."""
         self._send(slot, "step", (action,))
 
-    def call(self, slot: Slot, function: Callable[..., Any], *arguments: Any) -> None:
-        """Ask for ``function(environment, *arguments)`` in the worker, with the environment as the world made it.
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(environment, *arguments)`` in a worker and return its result; no lease may be held.
 
-        The function must be importable there. :meth:`poll` brings what it returned.
+        The function must be importable there; it gets the environment without time limit. Raises what it raises:
+        :class:`~step_hrl.errors.WorkerLost` where the worker dies or hangs.
         """
+        slot = self.acquire()
+        assert slot is not None, "no lease is held"
         self._send(slot, "call", (function, *arguments))
+        while not (replies := self.poll(1.0)):
+            pass
+        self.release(slot)
+        if replies[0].error is not None:
+            raise replies[0].error
+        return replies[0].result
 
     def poll(self, timeout_seconds: float) -> list[Reply]:
         """Wait until something is answered, or until the time is over; replace what died or hangs.

@@ -174,11 +174,6 @@ class ScienceWorldFactory:
         """Make one more simulator in this JVM."""
         return ScienceWorldEnv(self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface(), self._options)
 
-    @property
-    def process_id(self) -> int:
-        """The JVM's process id."""
-        return self._process.pid
-
     def close(self) -> None:
         """End the JVM."""
         with suppress(Exception):  # the connection may be gone already; the process is what must end

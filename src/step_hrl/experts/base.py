@@ -1,96 +1,100 @@
-"""What an expert hands over, and the registry of experts: one a world, found by the world's name."""
+"""What an expert is: three pure functions, one a role, that answer from the role's state. One expert a world."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from random import Random
 from typing import Protocol
 
 from step_hrl.data.transitions import SubtaskVerifier, trust_policy
 from step_hrl.envs.base import TextEnv
 from step_hrl.errors import WorldError, did_you_mean
-from step_hrl.types import Episode, Segment, Task
+from step_hrl.prompts import high_level, local_progress, low_level
+from step_hrl.prompts.low_level import Decision
+from step_hrl.types import Ask, Episode, Segment, Task, Utterance
+
+
+class Solutions(Protocol):
+    """A world's own solutions, replayed where its expert's rules fall short of the full score."""
+
+    def actions(self, env: TextEnv, task: Task) -> list[str]:
+        """The world's solution of a task. Runs in the worker of ``env`` and ends its running episode."""
+        ...
+
+    def cleaned(self, replay: Episode) -> Mapping[str, list[str]]:
+        """Shorter paths that should do the same as a replayed solution, by name, the cleanest first."""
+        ...
+
+    def script(self, actions: Sequence[str]) -> list[str]:
+        """The utterances of high and low level, in the order of the asks, that take these actions."""
+        ...
 
 
 @dataclass(frozen=True)
-class Demonstration:
-    """One task solved by an expert, told in the words of the three roles.
+class Expert:
+    """Rules that decide for each role from nothing but what that role reads, so that whatever they do can be learned.
 
-    ``subtask_kinds`` names the kind of each segment's subtask, in order (such as ``find``), to count what an expert
-    covers. ``raw_actions`` and ``raw_score`` (in [0, 1]) are those of the solution the expert started from, before it
-    was cleaned; where there was none, they are the episode's own.
+    ``next_subtask`` and ``decide`` return None where the rules know no answer. ``mistake`` is an action instead of the
+    given one that does not help, and ``wrong_subtask`` a subtask instead of the given one that cannot be done (None:
+    none fits): noise for demonstrations of the way back. ``achieved`` tells whether a segment's subtask was achieved,
+    None where nothing tells.
     """
 
-    episode: Episode
-    subtask_kinds: tuple[str, ...]
-    raw_actions: int
-    raw_score: float
+    name: str
+    """Name and version, as provenance carries it."""
+    next_subtask: Callable[[high_level.State], str | None]
+    decide: Callable[[low_level.State], Decision | None]
+    update: Callable[[local_progress.State], str]
+    mistake: Callable[[low_level.State, str, Random], str]
+    achieved: Callable[[Segment], bool | None]
+    wrong_subtask: Callable[[high_level.State, str, Random], str | None] | None = None
+    solutions: Solutions | None = None
 
+    def answer(self, ask: Ask) -> Utterance | None:
+        """The utterance of the role that is asked; None where the rules know none.
 
-class Expert(Protocol):
-    """Shows how a task is done, subtask by subtask."""
-
-    def __call__(
-        self,
-        env: TextEnv,
-        task: Task,
-        *,
-        max_episode_steps: int,
-        seed: int = 0,
-        perturbed: float = 0.0,
-        repeat: int = 0,
-    ) -> Demonstration:
-        """Solve the task in ``env``, which it resets itself, in at most ``max_episode_steps`` actions.
-
-        ``perturbed`` is the share of actions replaced by mistakes (marked as such, never to be cloned), drawn from
-        task, seed and ``repeat``.
-
-        Raises :class:`~step_hrl.errors.WorldError` where the task does not exist.
+        Raises :class:`~step_hrl.errors.WorldError` for a state that no expert reads, such as a transcript.
         """
-        ...
+        state = ask.state
+        if isinstance(state, high_level.State):
+            subtask = self.next_subtask(state)
+            return None if subtask is None else Utterance(high_level.utterance(subtask))
+        if isinstance(state, low_level.State):
+            decision = self.decide(state)
+            return None if decision is None else Utterance(low_level.utterance(decision))
+        if isinstance(state, local_progress.State):
+            return Utterance(local_progress.utterance(self.update(state)))
+        remedy = "use an agent that reads one step, such as agent.type=step_hrl"
+        raise WorldError("experts", f"{self.name} cannot answer from a transcript", remedy)
 
 
 _EXPERTS = {name: f"step_hrl.experts.{name}" for name in ("alfworld", "pantry", "scienceworld")}
 
 
 def expert_for(world_name: str) -> Expert:
-    """The expert of a world: the function ``demonstrate`` of its module, which is imported only now.
+    """The expert of a world: ``EXPERT`` of its module, which is imported only now.
 
     Raises :class:`~step_hrl.errors.WorldError` for a world that has none.
     """
     if world_name not in _EXPERTS:
         raise WorldError("experts", f"no expert for world {world_name!r}", did_you_mean(world_name, _EXPERTS))
-    demonstrate: Callable[..., Demonstration] = import_module(_EXPERTS[world_name]).demonstrate
-    return demonstrate
-
-
-def things_of(world_name: str) -> Collection[str]:
-    """The words that name a world's things (``THINGS`` of its expert's module), which may be called otherwise.
-
-    Raises :class:`~step_hrl.errors.WorldError` where the expert needs to know them by their names.
-    """
-    expert_for(world_name)
-    things: Collection[str] | None = getattr(import_module(_EXPERTS[world_name]), "THINGS", None)
-    if things is None:
-        raise WorldError("experts", f"{world_name}'s needs things by their names", "leave demonstrations.renamed at 0")
-    return things
+    return import_module(_EXPERTS[world_name]).EXPERT
 
 
 def verifier_for(world_name: str) -> SubtaskVerifier:
-    """Whether a subtask that is said to be complete was really achieved, where that can be told.
+    """Whether a subtask that the low level declares complete was achieved, as far as can be told.
 
-    One that cost score was not. Then it is what the world's texts tell an expert that knows
-    them (the function ``achieved`` of its module), then whether the score rose. Where nothing tells, the claim counts.
+    A subtask that cost score was not achieved. Otherwise the expert of the world decides from its texts; where it
+    cannot tell, a rise of the score does, and where the score did not rise, the low level is trusted.
     """
-    told: Callable[[Segment], bool | None] = (
-        import_module(_EXPERTS[world_name]).achieved if world_name in _EXPERTS else lambda _: None
-    )
+    achieved = expert_for(world_name).achieved if world_name in _EXPERTS else None
 
     def verifier(segment: Segment) -> bool:
         if segment.reward < 0:
             return False
-        seen = told(segment)
-        return seen if seen is not None else segment.reward > 0 or trust_policy(segment)
+        known = achieved(segment) if achieved is not None else None
+        return known if known is not None else segment.reward > 0 or trust_policy(segment)
 
     return verifier

@@ -10,9 +10,8 @@ import re
 from typing import NamedTuple
 
 from step_hrl.envs.pantry_home import preposition
-from step_hrl.envs.pantry_houses import OBJECTS
 from step_hrl.errors import WorldError
-from step_hrl.experts.acting import RoleExpert
+from step_hrl.experts.base import Expert
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Observation, Segment
@@ -24,9 +23,6 @@ _PUT = re.compile(r"put (clean )?(\w+)(?: and (\w+))? ((?:in|on) \w+)")
 _EXAMINE = re.compile(r"examine (\w+) under lamp")
 _SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))?")
 
-
-THINGS = frozenset(OBJECTS)
-"""The words that name things, and may be others."""
 
 _ABSENT = ("piano", "ladder", "carpet")
 """Things no house has."""
@@ -94,12 +90,12 @@ def achieved(segment: Segment) -> bool | None:
     return any(answer.startswith(start) and answer.endswith(end) for answer in answers)
 
 
-def mistake(_: low_level.State, generator: random.Random) -> str:
+def mistake(state: low_level.State, action: str, generator: random.Random) -> str:
     """An action that reaches for a thing that is not there: nothing happens."""
     return f"{generator.choice(('open', 'take'))} {generator.choice(_ABSENT)}"
 
 
-demonstrate = RoleExpert("pantry search 2", next_subtask, decide, update, mistake).demonstrate
+EXPERT = Expert("pantry search 2", next_subtask, decide, update, mistake, achieved)
 
 
 def _find(thing: str, room: _Room) -> Decision | None:

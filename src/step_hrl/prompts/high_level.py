@@ -17,6 +17,11 @@ class State:
     final_progress: str
     observation: Observation
 
+    @property
+    def prompt(self) -> str:
+        """See :func:`render`."""
+        return render(self)
+
 
 def render(state: State) -> str:
     """The prompt pi_h reads, at acting and at training alike."""

@@ -18,6 +18,11 @@ class State:
     local_progress: str
     observation: Observation
 
+    @property
+    def prompt(self) -> str:
+        """See :func:`render`."""
+        return render(self)
+
 
 class Decision(NamedTuple):
     """a^k_t, and whether it completes the subtask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from step_hrl.errors import UnreadableReply
 from step_hrl.types import NOTHING, Observation
@@ -25,6 +26,13 @@ SHOWN_SUBTASKS = 24
 """How many completed subtasks a prompt lists; of earlier ones it says only how many there were."""
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PlainState:
+    """A state that is its own prompt: for engines that are asked outside an episode."""
+
+    prompt: str
 
 
 def one_line(text: str) -> str:

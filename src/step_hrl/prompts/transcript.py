@@ -1,51 +1,71 @@
-"""What a policy reads that has no local progress: a transcript of what was done and what came of it. For baselines."""
+"""The prompt of a baseline without local progress: a transcript of past actions and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from step_hrl.prompts import text
-from step_hrl.types import NOTHING, Observation
+from step_hrl.types import NOTHING, Observation, Step
 
 
 class Event(NamedTuple):
-    """An action and the world's answer to it."""
+    """An action and the environment's answer to it."""
 
     action: str
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A task or a subtask, everything done for it so far, oldest first, and what is seen now."""
-
-    goal: str
-    events: tuple[Event, ...]
-    observation: Observation
-
-
-@dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a transcript a prompt shows: its latest ``steps`` (None: all) that fit into ``characters``."""
+    """Longest transcript in a prompt: the latest ``steps`` (None: all of them) that fit into ``characters``."""
 
     characters: int
     steps: int | None = None
 
 
-def render(state: State, label: str, bounds: Bounds) -> str:
-    """The prompt of a policy whose goal stands under this label (``Task`` or ``Subtask``).
+@dataclass(frozen=True, slots=True)
+class State:
+    """A goal, everything done for it so far (oldest first) and the current observation.
 
-    What the last action led to stands at the end of the history and is not said again.
+    ``label`` says in the prompt what kind of goal it is; ``bounds`` limit the transcript.
     """
-    seen = text.observation_sections(state.observation)
+
+    label: Literal["Task", "Subtask"]
+    goal: str
+    events: tuple[Event, ...]
+    observation: Observation
+    bounds: Bounds
+
+    @property
+    def prompt(self) -> str:
+        """See :func:`render`."""
+        return render(self)
+
+    @property
+    def dropped(self) -> int:
+        """Number of the oldest events that the prompt leaves out."""
+        return dropped(self.events, self.bounds)
+
+    def after(self, step: Step) -> State:
+        """The state that follows a step."""
+        event = Event(step.action, step.next_observation.full_text)
+        return State(self.label, self.goal, (*self.events, event), step.next_observation, self.bounds)
+
+
+def render(state: State) -> str:
+    """The prompt, at acting and at training alike.
+
+    The answer to the last action stands at the end of the transcript and is not repeated.
+    """
+    sections = text.observation_sections(state.observation)
     return text.prompt(
         "Take the next action.",
         [
-            (label, text.one_line(state.goal)),
-            ("History", _history(state.events, bounds)),
-            *(section for section in seen if section[0] != "Observation" or not state.events),
+            (state.label, text.one_line(state.goal)),
+            ("History", _history(state.events, state.bounds)),
+            *(section for section in sections if section[0] != "Observation" or not state.events),
         ],
         "Action",
     )
@@ -67,7 +87,7 @@ def dropped(events: Sequence[Event], bounds: Bounds) -> int:
 
 
 def utterance(action: str) -> str:
-    """What a policy says that has no subtask to complete."""
+    """The utterance of a policy that has no subtask to complete."""
     return action
 
 

@@ -19,7 +19,7 @@ STAGES = ("demonstrations", "behavior_cloning", "collection", "offline_rl", "eva
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunLayout:
     """The places of one run. ``shown`` is the folder of its demonstrations, if that is not its own."""
 
     root: Path
@@ -64,7 +64,7 @@ class RunFolder:
     def label(self, policy: Path) -> str:
         """A policy's name among the evaluations.
 
-        >>> RunFolder(Path("runs/a")).label(Path("runs/a/offline_rl/round-1/policy"))
+        >>> RunLayout(Path("runs/a")).label(Path("runs/a/offline_rl/round-1/policy"))
         'offline_rl-round-1'
         """
         place = policy.parent if policy.name == POLICY_FOLDER else policy

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from step_hrl.errors import DataError
 from step_hrl.runs.files import write_atomically
-
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
 
 LOCK_FILE = ".lock"
 HOLDER_FILE = ".running.json"
@@ -73,29 +67,6 @@ class RunLock:
             told = json.loads((self._folder / HOLDER_FILE).read_text(encoding="utf-8"))
             return f"process {told['process']} on {told['host']} (`{told['command']}`, since {told['since']})"
         return "another process"
-
-
-class Locked(Protocol):
-    """Whoever works in a run's folder."""
-
-    @property
-    def lock(self) -> RunLock:
-        """The folder's lock."""
-        ...
-
-
-Worker = TypeVar("Worker", bound=Locked)
-
-
-def alone(stage: Callable[Concatenate[Worker, Given], Made]) -> Callable[Concatenate[Worker, Given], Made]:
-    """A method that holds the folder's lock while it works."""
-
-    @functools.wraps(stage)
-    def guarded(worker: Worker, *given: Given.args, **named: Given.kwargs) -> Made:
-        with worker.lock:
-            return stage(worker, *given, **named)
-
-    return guarded
 
 
 def _this_process() -> dict[str, object]:

@@ -1,16 +1,21 @@
-"""Episodes played to learn from: which, how they ended, and whether stage 2 can use them."""
+"""Collection: episodes of the policy on train tasks, for stage 2 to learn from."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from step_hrl.config import CollectionConfig
+from step_hrl.data.episode_files import read_episodes
 from step_hrl.errors import DataError
+from step_hrl.runs.manifest import digest_file
+from step_hrl.stages.base import RunContext, select
+from step_hrl.stages.playing import play_jobs, policy_engine
 from step_hrl.types import Episode, Job, Task
 
 TOKENIZER = "tokenizer"
@@ -19,8 +24,83 @@ ENDINGS = ("success", "failure", "limit", "unreadable", "error")
 _TOLERANCE = 1e-6
 
 
+class Collection:
+    """One round of collection: every train task is played with the policy of the round before."""
+
+    name = "collection"
+
+    def __init__(self, context: RunContext, number: int) -> None:
+        """``number`` counts rounds from 1. Raises :class:`~step_hrl.errors.WorldError` for an unknown split."""
+        self._context = context
+        self._number = number
+        self._policy = context.layout.policy(number - 1)
+        config = context.recipe.collection
+        tasks = context.tasks(config.split, config.per_task)
+        self.jobs = collection_jobs(tasks, config, context.recipe.seed, number)
+
+    @property
+    def file(self) -> Path:
+        """The episode file."""
+        return self._context.layout.collected(self._number)
+
+    @property
+    def folder(self) -> Path:
+        """The round's."""
+        return self.file.parent
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The policy and how it plays and samples."""
+        config = self._context.recipe.collection
+        return {
+            **self._context.playing_inputs(self._policy, config.split),
+            "sampling": {"temperature": config.temperature, "top_p": config.top_p},
+        }
+
+    def run(self) -> list[Episode]:
+        """Play what the file does not hold yet; print how the episodes ended."""
+        recipe, config = self._context.recipe, self._context.recipe.collection
+        sampling = {"temperature": config.temperature, "top_p": config.top_p}
+        generation = recipe.generation.model_copy(update=sampling)
+        episodes = play_jobs(
+            self._context,
+            self.jobs,
+            lambda: policy_engine(self._context, self._policy, generation),
+            file=self.file,
+            label=f"collection, round {self._number}",
+            provenance={
+                **self._context.provenance(config.split),
+                "policy": self._context.policy_digest(self._policy),
+                TOKENIZER: self._tokenizer_digest,
+            },
+        )
+        self._context.console.print(endings_table(episodes))
+        return episodes
+
+    def load(self) -> list[Episode]:
+        """The round's episodes in the order of its jobs.
+
+        Raises :class:`~step_hrl.errors.DataError` where some are missing, or where stage 2 cannot use them.
+        """
+        stored = read_episodes(self.file) if self.file.is_file() else []
+        episodes, missing = select(stored, self.jobs)
+        if missing:
+            got = f"{len(episodes) or 'none'} of {len(self.jobs)} collected episodes"
+            raise DataError(str(self.file), got, "run `step-hrl collect` with this recipe")
+        check_tokenizer(self.file, episodes, self._tokenizer_digest)
+        check_rewards(self.file, episodes)
+        return episodes
+
+    @property
+    def _tokenizer_digest(self) -> str:
+        file = self._policy / "tokenizer.json"
+        if not file.is_file():
+            raise DataError(str(self._policy), "no policy there (no tokenizer.json)", "train the stage before")
+        return digest_file(file)
+
+
 def collection_jobs(tasks: Sequence[Task], config: CollectionConfig, seed: int, number: int) -> list[Job]:
-    """What is to be played in a round (counted from 1): no two rounds and repeats draw the same."""
+    """The episodes of a round (counted from 1). No two rounds and repeats sample the same."""
     first = (number - 1) * config.repeats
     return [Job(task, seed, first + repeat) for repeat in range(config.repeats) for task in tasks]
 

@@ -1,164 +1,183 @@
-"""A recipe's world at work: its expert demonstrates, its agent plays with a policy; episodes go to a file."""
+"""Episodes played in worker processes and written to a file as they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from step_hrl.agents.base import Watcher
-from step_hrl.agents.registry import agent_for
-from step_hrl.config import GenerationConfig, Recipe
+from step_hrl.agents.registry import replies_for
+from step_hrl.config import BackboneConfig, GenerationConfig
 from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.engines.base import Engine
-from step_hrl.engines.person import Person, PersonEngine
-from step_hrl.envs.base import World
+from step_hrl.engines.person import Person, person_engine
+from step_hrl.engines.shared import SharedEngine
 from step_hrl.envs.pool import WorkerPool
+from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
+from step_hrl.experts.base import expert_for
 from step_hrl.rollout import rollout
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.runs.timing import timed
-from step_hrl.stages.demonstrations import demonstrate
-from step_hrl.types import Episode, Job, Task, Transition
-
-DEMONSTRATION_SECONDS = 300.0
-"""How long one demonstration may take: solving, cleaning and replaying it."""
+from step_hrl.stages.base import RunContext, select
+from step_hrl.types import Ask, Episode, Job, Role, Task, Utterance
 
 
-class Player:
-    """Plays a recipe's jobs in worker processes."""
+def play_jobs(
+    context: RunContext,
+    jobs: Sequence[Job],
+    make_engine: Callable[[], Engine],
+    *,
+    file: Path,
+    label: str,
+    provenance: Mapping[str, str],
+    watcher: Watcher | None = None,
+) -> list[Episode]:
+    """Play the jobs that a file does not hold yet; return the episodes of all, in the order of the jobs.
 
-    def __init__(
-        self, recipe: Recipe, world: World, console: Console, read: Callable[[], Sequence[Transition]]
-    ) -> None:
-        """``read`` gives what a backbone from scratch learns its vocabulary from, should an untrained one be played."""
-        self._recipe = recipe
-        self._world = world
-        self._console = console
-        self._read = read
-        self.agent = agent_for(recipe.agent)
+    Args:
+        context: of the run.
+        jobs: what to play.
+        make_engine: makes the engine; called only where something is left to play.
+        file: the episode file.
+        label: what the progress line says.
+        provenance: what each episode says beside agent and engine.
+        watcher: receives the episodes' events.
+    """
+    with EpisodeWriter(file) as writer:
+        left = [job for job in jobs if job.id not in writer.done]
+        if left:
+            with (
+                timed(file.parent),
+                pool_for(context) as pool,
+                Reporter(context.console, label, len(jobs), start=len(jobs) - len(left)) as reporter,
+            ):
+                scores: list[float] = []
 
-    def demonstrate(self, jobs: Sequence[Job], total: int, writer: EpisodeWriter) -> None:
-        """Have the expert show the jobs that are left of all."""
-        with (
-            self._pool(DEMONSTRATION_SECONDS) as pool,
-            Reporter(self._console, "demonstrations", total, start=total - len(jobs)) as reporter,
-        ):
+                def keep(episode: Episode) -> None:
+                    writer.write(episode)
+                    scores.append(episode.score)
+                    reporter.advance(note=f"mean score {100 * sum(scores) / len(scores):.1f}")
 
-            def keep(episode: Episode) -> None:
-                writer.write(episode)
-                reporter.advance(note=episode.task.key)
+                engine = make_engine()
+                rollout(
+                    left,
+                    context.agent,
+                    engine,
+                    pool,
+                    concurrent=context.recipe.evaluation.concurrent,
+                    on_episode=keep,
+                    provenance={**provenance, **engine.provenance()},
+                    watcher=watcher,
+                )
+    return select(read_episodes(file), jobs)[0]
 
-            self._show(jobs, pool, keep)
 
-    def show(self, task: Task) -> Episode:
-        """Have the expert play one task; nothing is written."""
-        shown: list[Episode] = []
-        with self._pool(DEMONSTRATION_SECONDS, episodes=1) as pool:
-            self._show([Job(task, self._recipe.seed)], pool, shown.append)
-        return shown[0]
+def play_one(context: RunContext, task: Task, policy: Path | None, watcher: Watcher, person: Person) -> None:
+    """Play one task while a watcher looks on; nothing is written.
 
-    def play(
-        self,
-        jobs: Sequence[Job],
-        policy: Path | None,
-        label: str,
-        file: Path,
-        facts: Mapping[str, str],
-        generation: GenerationConfig,
-        watcher: Watcher | None = None,
-    ) -> list[Episode]:
-        """Play what a file does not hold yet with a policy (None: an untrained one); all of the jobs' episodes."""
-        with EpisodeWriter(file) as writer:
-            left = [job for job in jobs if job.id not in writer.done]
-            if left:
-                with timed(file.parent):
-                    self._play(left, len(jobs), policy, label, writer, facts, generation, watcher)
-        ids = {job.id for job in jobs}
-        return [episode for episode in read_episodes(file) if episode.id in ids]
+    The policy answers for the roles that the person does not take; it need not exist where that leaves none.
+    """
+    engine = None
+    if not replies_for(context.recipe.agent).keys() <= person.replies.keys():
+        context.policy_digest(policy)  # says that the policy is missing before anything is loaded
+        engine = policy_engine(context, policy, context.recipe.generation)
+    with pool_for(context, episodes=1) as pool:
+        job = Job(task, context.recipe.seed)
+        shared = person_engine(person, engine)
+        rollout([job], context.agent, shared, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
 
-    def watch(self, task: Task, policy: Path | None, watcher: Watcher, person: Person) -> None:
-        """Play one task while somebody looks on; nothing is written.
 
-        The policy speaks for the roles that the person does not take; None where that leaves none.
-        """
-        engine = PersonEngine(person, self._engine(policy, self._recipe.generation) if policy else None)
-        with self._pool(self._recipe.world.step_timeout_seconds, episodes=1) as pool:
-            job = Job(task, self._recipe.seed)
-            rollout([job], self.agent, engine, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
+def chosen_task(context: RunContext, key: str | None, split: str | None) -> Task:
+    """The task of a key such as ``boil:14`` or ``boil``; the first of the split where there is none.
 
-    def _play(
-        self,
-        jobs: Sequence[Job],
-        total: int,
-        policy: Path | None,
-        label: str,
-        writer: EpisodeWriter,
-        facts: Mapping[str, str],
-        generation: GenerationConfig,
-        watcher: Watcher | None,
-    ) -> None:
-        engine = self._engine(policy, generation)
-        with (
-            self._pool(self._recipe.world.step_timeout_seconds) as pool,
-            Reporter(self._console, label, total, start=total - len(jobs)) as reporter,
-        ):
-            scores: list[float] = []
+    Raises :class:`~step_hrl.errors.WorldError` for a task that is not in the split (the recipe's first by default).
+    """
+    tasks = context.tasks(split or context.recipe.evaluation.splits[0])
+    chosen = next((task for task in tasks if key is None or key in (task.key, task.name)), None)
+    if chosen is None:
+        raise WorldError(f"task {key!r}", "not in this split", did_you_mean(key or "", [task.key for task in tasks]))
+    return chosen
 
-            def keep(episode: Episode) -> None:
-                writer.write(episode)
-                scores.append(episode.score)
-                reporter.advance(note=f"mean score {100 * sum(scores) / len(scores):.1f}")
 
-            rollout(
-                jobs,
-                self.agent,
-                engine,
-                pool,
-                concurrent=self._recipe.evaluation.concurrent,
-                on_episode=keep,
-                provenance={**facts, **engine.provenance()},
-                watcher=watcher,
-            )
+def stored_episode(file: Path, key: str | None) -> Episode:
+    """An episode of a file: the first, or the first of a task such as ``boil:14``. Raises DataError."""
+    stored = read_episodes(file)
+    chosen = next((episode for episode in stored if key is None or episode.task.key == key), None)
+    if chosen is None:
+        known = [episode.task.key for episode in stored]
+        raise DataError(str(file), f"no episode of {key or 'any task'}", did_you_mean(key or "", known))
+    return chosen
 
-    def _show(self, jobs: Sequence[Job], pool: WorkerPool, keep: Callable[[Episode], None]) -> None:
-        config = self._recipe.demonstrations
-        demonstrate(
-            jobs,
-            pool,
-            max_episode_steps=config.max_episode_steps,
-            perturbed=config.action_noise,
-            renamed=config.renamed,
-            on_episode=keep,
-        )
 
-    def _engine(self, policy: Path | None, generation: GenerationConfig) -> Engine:
-        if self._recipe.api is not None:
-            from step_hrl.engines.openai import OpenAIEngine
+def pool_for(context: RunContext, *, episodes: int | None = None, max_episode_steps: int | None = None) -> WorkerPool:
+    """Worker processes with the recipe's environments; with ``episodes``, no more than so many need."""
+    config = context.recipe.world
+    return WorkerPool(
+        context.world,
+        workers=min(config.workers, episodes or config.workers),
+        simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
+        max_episode_steps=max_episode_steps or config.max_episode_steps,
+        step_timeout_seconds=config.step_timeout_seconds,
+    )
 
-            return OpenAIEngine(self._recipe.api, generation)
-        # It pulls in torch: what needs no model starts at once.
-        from step_hrl.engines.transformers import TransformersEngine
 
-        backbone, worlds = self._backbone(policy), self._recipe.world.workers
-        return TransformersEngine(backbone, generation, self._recipe.seed, worlds=worlds)
+def policy_engine(
+    context: RunContext, policy: Path | None, generation: GenerationConfig, texts: Iterable[str] | None = None
+) -> Engine:
+    """The engine of a policy, or of the recipe's served model.
 
-    def _backbone(self, policy: Path | None) -> Any:
-        from step_hrl.models import backbone
+    ``policy`` None is the untrained backbone; ``texts`` is what a tokenizer made from scratch is trained on then.
+    """
+    recipe = context.recipe
+    if recipe.api is not None:
+        from step_hrl.engines.openai import OpenAIEngine
 
-        if policy is not None:
-            chosen = self._recipe.backbone.model_copy(update={"source": str(policy), "lora": None})
-            return backbone.load(chosen, seed=self._recipe.seed)
-        texts = (text for transition in self._read() for text in (transition.state, transition.utterance))
-        return backbone.load(self._recipe.backbone, texts=texts, seed=self._recipe.seed)
+        return OpenAIEngine(recipe.api, generation)
+    # Imports torch: what needs no model starts at once.
+    from step_hrl.engines.transformers import TransformersEngine
+    from step_hrl.models import backbone
 
-    def _pool(self, timeout_seconds: float, *, episodes: int | None = None) -> WorkerPool:
-        config = self._recipe.world
-        return WorkerPool(
-            self._world,
-            workers=min(config.workers, episodes or config.workers),
-            simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
-            max_episode_steps=config.max_episode_steps,
-            step_timeout_seconds=timeout_seconds,
-        )
+    chosen: BackboneConfig = recipe.backbone
+    if policy is not None:
+        chosen = chosen.model_copy(update={"source": str(policy), "lora": None})
+    model = backbone.load(chosen, texts=texts, seed=recipe.seed)
+    return TransformersEngine(model, generation, recipe.seed, worlds=recipe.world.workers)
+
+
+def with_oracle(context: RunContext, engine: Engine, roles: Sequence[Role]) -> Engine:
+    """An engine in which the world's expert answers for some roles, and the engine where the expert knows no answer."""
+    expert = expert_for(context.world.name)
+
+    def answer(ask: Ask) -> Utterance | None:
+        return expert.answer(ask) if ask.role in roles else None
+
+    return SharedEngine(answer, engine, {"oracle": oracle_label(roles), "expert": expert.name})
+
+
+def oracle_label(roles: Sequence[Role]) -> str:
+    """Roles in a fixed order.
+
+    >>> oracle_label([Role.LOW, Role.HIGH])
+    'high+low'
+    """
+    return "+".join(role.value for role in Role if role in roles)
+
+
+def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:
+    """The named roles, for an expert to take.
+
+    Raises :class:`~step_hrl.errors.RecipeError` for a role that the agent does not ask, or an agent whose low level
+    reads a transcript, :class:`~step_hrl.errors.WorldError` for a world without an expert.
+    """
+    if not names:
+        return ()
+    expert_for(context.world.name)
+    known = [role.value for role in Role if role in replies_for(context.recipe.agent)]
+    for name in names:
+        if name not in known:
+            got = f"the agent {context.agent.name} has no such role"
+            raise RecipeError(f"--oracle {name}", got, did_you_mean(name, known))
+    if context.recipe.agent.type in ("flat", "react", "history_hrl") and Role.LOW.value in names:
+        got = f"the low level of {context.agent.name} reads a transcript, which no expert does"
+        raise RecipeError("--oracle low", got, "choose another role, or agent.type=step_hrl")
+    return tuple(role for role in Role if role.value in names)

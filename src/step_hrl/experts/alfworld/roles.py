@@ -6,7 +6,7 @@ import random
 import re
 
 from step_hrl.envs.alfworld import NOTHING_HAPPENS
-from step_hrl.experts.acting import RoleExpert
+from step_hrl.experts.base import Expert
 from step_hrl.experts.alfworld import search
 from step_hrl.experts.alfworld.subtasks import Find, Look, Put, Treat, parse
 from step_hrl.experts.alfworld.texts import Surroundings, kind_of, read, read_instruction
@@ -70,7 +70,7 @@ def update(state: local_progress.State) -> str:
     return f"done {subtask}" if _tells_done(answer, state.subtask) else state.local_progress
 
 
-def mistake(state: low_level.State, generator: random.Random) -> str:
+def mistake(state: low_level.State, action: str, generator: random.Random) -> str:
     """Walk somewhere, reach for what is not there, or pick up a thing that nobody asked for."""
     subtask, seen = parse(state.subtask), read(state.observation)
     wanted = subtask.kind if isinstance(subtask, Find) else kind_of(seen.held or "thing")
@@ -94,7 +94,7 @@ def achieved(segment: Segment) -> bool | None:
     return any(_tells_done(step.next_observation.text, segment.subtask) for step in segment.steps)
 
 
-demonstrate = RoleExpert("alfworld search 4", next_subtask, decide, update, mistake).demonstrate
+EXPERT = Expert("alfworld search 4", next_subtask, decide, update, mistake, achieved)
 
 
 def _find(find: Find, state: low_level.State, seen: Surroundings) -> Decision:

@@ -1,6 +1,5 @@
-"""How ScienceWorld is done: subtasks, local progress and actions by rules, without a language model."""
+"""The expert of ScienceWorld: subtasks, actions and local progress by rules, without a language model."""
 
-from step_hrl.experts.scienceworld.achievement import achieved
-from step_hrl.experts.scienceworld.demonstrate import demonstrate
+from step_hrl.experts.scienceworld.rules import EXPERT
 
-__all__ = ["achieved", "demonstrate"]
+__all__ = ["EXPERT"]

@@ -1,0 +1,111 @@
+"""The Python interface: load a trained agent and play episodes in this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from step_hrl.agents.base import Agent, Watcher
+from step_hrl.agents.registry import agent_for
+from step_hrl.engines.base import Engine
+from step_hrl.envs.base import TextEnv
+from step_hrl.envs.pool import LocalPool
+from step_hrl.errors import DataError
+from step_hrl.experts.base import expert_for
+from step_hrl.experts.engine import ExpertEngine
+from step_hrl.recipes import load_recipe
+from step_hrl.rollout import rollout
+from step_hrl.runs.layout import RECIPE_FILE
+from step_hrl.types import Episode, Job, Task
+
+
+@dataclass(frozen=True)
+class LoadedAgent:
+    """An agent and the engine that answers its asks."""
+
+    agent: Agent
+    engine: Engine
+
+
+def load_agent(policy: str | Path) -> LoadedAgent:
+    """Load a trained policy with the agent it was trained for.
+
+    Args:
+        policy: a policy's folder as training leaves it, with its ``recipe.yaml``.
+
+    Returns:
+        What :func:`play` takes.
+
+    Raises:
+        DataError: the folder holds no recipe.
+        ModelError: the weights cannot be loaded.
+    """
+    folder = Path(policy)
+    if not (folder / RECIPE_FILE).is_file():
+        remedy = "give the folder `policy` of a training stage, such as runs/quickstart/behavior_cloning/policy"
+        raise DataError(str(folder), f"no policy there (no {RECIPE_FILE})", remedy)
+    recipe = load_recipe(folder / RECIPE_FILE)
+    # Imports torch: the expert below needs none.
+    from step_hrl.engines.transformers import TransformersEngine
+    from step_hrl.models import backbone
+
+    config = recipe.backbone.model_copy(update={"source": str(folder), "lora": None})
+    engine = TransformersEngine(backbone.load(config, seed=recipe.seed), recipe.generation, recipe.seed)
+    return LoadedAgent(agent_for(recipe.agent), engine)
+
+
+def load_expert(world: str) -> LoadedAgent:
+    """The rule-based expert of a world, such as ``pantry``, as an agent to play.
+
+    Raises:
+        WorldError: the world has no expert.
+
+    >>> from step_hrl.envs.pantry import PantryWorld
+    >>> world = PantryWorld()
+    >>> [task] = world.tasks("unseen", ["put-one"], per_task=1)
+    >>> play(load_expert("pantry"), world.open().env(), task).score
+    1.0
+    """
+    from step_hrl.agents.step_hrl import StepHrlAgent
+
+    return LoadedAgent(StepHrlAgent(complete_on_invalid_action=True), ExpertEngine(expert_for(world)))
+
+
+def play(
+    agent: LoadedAgent,
+    env: TextEnv,
+    task: Task,
+    *,
+    seed: int = 0,
+    max_episode_steps: int = 50,
+    watcher: Watcher | None = None,
+) -> Episode:
+    """Play one episode in this process.
+
+    Args:
+        agent: from :func:`load_agent`.
+        env: an environment of the task's world, such as ``world_for(...).open().env()``, or any object with the
+            methods of :class:`~step_hrl.envs.base.TextEnv`.
+        task: what to play.
+        seed: of environment and sampling.
+        max_episode_steps: number of actions after which the episode is truncated.
+        watcher: receives the episode's events.
+
+    Returns:
+        The whole episode: segments, steps, tokens and score.
+
+    Raises:
+        WorldError: the task does not exist.
+    """
+    played: list[Episode] = []
+    rollout(
+        [Job(task, seed)],
+        agent.agent,
+        agent.engine,
+        LocalPool(env, max_episode_steps),
+        concurrent=1,
+        on_episode=played.append,
+        provenance=agent.engine.provenance(),
+        watcher=watcher,
+    )
+    return played[0]
