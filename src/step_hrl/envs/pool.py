@@ -89,6 +89,10 @@ class EnvPool(Protocol):
         """Wait for replies, at most this long."""
         ...
 
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(environment, *arguments)`` where an environment lives; no lease may be held."""
+        ...
+
 
 class LocalPool:
     """One environment in this process, for a single episode at a time."""
@@ -122,6 +126,10 @@ class LocalPool:
         """What has been answered since the last call."""
         replies, self._replies = self._replies, []
         return replies
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call ``function(environment, *arguments)`` with the environment without its time limit."""
+        return function(self._env.unlimited, *arguments)
 
 
 class WorkerPool:

@@ -1,4 +1,4 @@
-"""Stamps: what a stage's output was made from, so that a rerun goes on with what fits and redoes what does not."""
+"""Manifests: what a stage's output was made from, so that a rerun resumes what fits and redoes what does not."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from step_hrl.errors import DataError
 from step_hrl.runs.files import write_atomically
 
 MANIFEST_FILE = "manifest.json"
+_FILE_BEFORE_0_2 = "stamp.json"
 
 
 def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
     """Make a stage's folder ready for these inputs (plain JSON values).
 
-    A folder made from the same inputs is gone on with. One made from others is moved aside, never deleted, and what
-    differs is said. Raises :class:`~step_hrl.errors.DataError` where the folder cannot be used.
+    A folder made from the same inputs is resumed. One made from others is moved aside, never deleted, and the keys that
+    differ are printed. Raises :class:`~step_hrl.errors.DataError` for a folder of another version of step-hrl, or with
+    a damaged manifest.
     """
     manifest = folder / MANIFEST_FILE
+    if (folder / _FILE_BEFORE_0_2).is_file():
+        remedy = "give this run another folder (output=...), or move this one away"
+        raise DataError(str(folder), "made by step-hrl 0.1, whose runs this version cannot resume", remedy)
     wanted = json.loads(json.dumps(inputs))
     if manifest.is_file():
         found = _read(manifest)
@@ -30,14 +35,14 @@ def enter_stage(folder: Path, inputs: Mapping[str, Any], console: Console) -> No
             return
         aside = move_aside(folder)
         console.print(
-            f"{folder}: made from other inputs ({_difference(found, wanted)}); moved to {aside.name}, doing it again",
+            f"{folder}: inputs have changed ({_difference(found, wanted)}); moved to {aside.name}, starting again",
             markup=False,
         )
     write_atomically(manifest, json.dumps(wanted, indent=1, sort_keys=True) + "\n")
 
 
 def move_aside(folder: Path) -> Path:
-    """Give a folder a name under which no stage looks for it, and return that."""
+    """Rename a folder so that no stage finds it; return its new path."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.previous-{number}")).exists():
         number += 1

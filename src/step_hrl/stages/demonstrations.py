@@ -12,7 +12,7 @@ from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.config import DemonstrationsConfig
 from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.engines.base import Engine
-from step_hrl.envs.pool import WorkerPool
+from step_hrl.envs.pool import EnvPool
 from step_hrl.errors import DataError, WorkerLost
 from step_hrl.experts import audit
 from step_hrl.experts.base import Expert, Solutions, expert_for
@@ -120,7 +120,7 @@ def show_expert(context: RunContext, task: Task) -> Episode:
 def demonstrate(
     jobs: Sequence[Job],
     expert: Expert,
-    pool: WorkerPool,
+    pool: EnvPool,
     keep: Callable[[Episode], None],
     *,
     action_noise: float = 0.0,
@@ -150,7 +150,7 @@ def demonstrate(
 def _play(
     jobs: Sequence[Job],
     engine: Engine,
-    pool: WorkerPool,
+    pool: EnvPool,
     path: str,
     keep: Callable[[Episode], None],
     is_final: Callable[[Episode], bool],
@@ -178,7 +178,7 @@ def _play(
 
 
 def _best_of_solutions(
-    failed: Mapping[Job, Episode], expert: Expert, solutions: Solutions, pool: WorkerPool
+    failed: Mapping[Job, Episode], expert: Expert, solutions: Solutions, pool: EnvPool
 ) -> list[Episode]:
     """For each failed job the best of the rules' episode and the replays of the world's own solution."""
 

@@ -1,0 +1,25 @@
+"""One demonstration in this process: what the stage does in worker processes for a whole recipe."""
+
+from __future__ import annotations
+
+from step_hrl.envs.base import TextEnv
+from step_hrl.envs.pool import LocalPool
+from step_hrl.experts.base import expert_for
+from step_hrl.stages.demonstrations import demonstrate
+from step_hrl.types import Episode, Job, Task
+
+
+def show(
+    env: TextEnv,
+    task: Task,
+    *,
+    max_episode_steps: int = 100,
+    seed: int = 0,
+    action_noise: float = 0.0,
+    repeat: int = 0,
+) -> Episode:
+    """The episode that the expert of the task's world demonstrates."""
+    shown: list[Episode] = []
+    pool = LocalPool(env, max_episode_steps)
+    demonstrate([Job(task, seed, repeat)], expert_for(task.env), pool, shown.append, action_noise=action_noise)
+    return shown[0]
