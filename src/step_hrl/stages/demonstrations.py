@@ -21,7 +21,7 @@ from step_hrl.rollout import rollout
 from step_hrl.runs.files import write_atomically
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.stages.base import RunContext, select
-from step_hrl.stages.playing import pool_for
+from step_hrl.stages.playing import demonstration_pool
 from step_hrl.types import Episode, Job, Task
 
 # A subtask of a demonstration ends when the expert says so, as in the paper, whatever the environment answers.
@@ -85,7 +85,7 @@ class Demonstrations:
     def _demonstrate(self, jobs: Sequence[Job], writer: EpisodeWriter) -> None:
         config, total = self._context.recipe.demonstrations, len(self.jobs)
         with (
-            pool_for(self._context, max_episode_steps=config.max_episode_steps) as pool,
+            demonstration_pool(self._context) as pool,
             Reporter(self._context.console, self.name, total, start=total - len(jobs)) as reporter,
         ):
 
@@ -111,8 +111,7 @@ def demonstration_jobs(tasks: Sequence[Task], config: DemonstrationsConfig, seed
 def show_expert(context: RunContext, task: Task) -> Episode:
     """The expert's episode of one task, without noise; nothing is written."""
     shown: list[Episode] = []
-    steps = context.recipe.demonstrations.max_episode_steps
-    with pool_for(context, episodes=1, max_episode_steps=steps) as pool:
+    with demonstration_pool(context, episodes=1) as pool:
         demonstrate([Job(task, context.recipe.seed)], expert_for(context.world.name), pool, shown.append)
     return shown[0]
 

@@ -81,7 +81,7 @@ def play_one(context: RunContext, task: Task, policy: Path | None, watcher: Watc
     if not replies_for(context.recipe.agent).keys() <= person.replies.keys():
         context.policy_digest(policy)  # says that the policy is missing before anything is loaded
         engine = policy_engine(context, policy, context.recipe.generation)
-    with pool_for(context, episodes=1) as pool:
+    with _pool(context, 1, 1, context.recipe.world.max_episode_steps) as pool:
         job = Job(task, context.recipe.seed)
         shared = person_engine(person, engine)
         rollout([job], context.agent, shared, pool, concurrent=1, on_episode=lambda _: None, watcher=watcher)
@@ -109,15 +109,30 @@ def stored_episode(file: Path, key: str | None) -> Episode:
     return chosen
 
 
-def pool_for(context: RunContext, *, episodes: int | None = None, max_episode_steps: int | None = None) -> WorkerPool:
-    """Worker processes with the recipe's environments; with ``episodes``, no more than so many need."""
+def pool_for(context: RunContext) -> WorkerPool:
+    """Worker processes with the recipe's environments."""
     config = context.recipe.world
+    return _pool(context, config.workers, config.simulators_per_worker, config.max_episode_steps)
+
+
+def demonstration_pool(context: RunContext, episodes: int | None = None) -> WorkerPool:
+    """Worker processes for demonstrations, no more than so many ``episodes`` need.
+
+    Each holds one environment: the simulators of a JVM share a random generator, so that what grows in one would
+    depend on what the others do meanwhile. An expert answers at once, so nothing is gained by more.
+    """
+    workers = context.recipe.world.workers
+    steps = context.recipe.demonstrations.max_episode_steps
+    return _pool(context, min(workers, episodes or workers), 1, steps)
+
+
+def _pool(context: RunContext, workers: int, simulators_per_worker: int, max_episode_steps: int) -> WorkerPool:
     return WorkerPool(
         context.world,
-        workers=min(config.workers, episodes or config.workers),
-        simulators_per_worker=min(config.simulators_per_worker, episodes or config.simulators_per_worker),
-        max_episode_steps=max_episode_steps or config.max_episode_steps,
-        step_timeout_seconds=config.step_timeout_seconds,
+        workers=workers,
+        simulators_per_worker=simulators_per_worker,
+        max_episode_steps=max_episode_steps,
+        step_timeout_seconds=context.recipe.world.step_timeout_seconds,
     )
 
 
