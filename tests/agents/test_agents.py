@@ -12,7 +12,15 @@ from tests.scripted import CountingEnv
 
 from step_hrl.agents.base import Agent, EpisodeLog
 from step_hrl.agents.registry import agent_for, replies_for
-from step_hrl.config import AgentConfig
+from step_hrl.config import (
+    AgentConfig,
+    FlatConfig,
+    HistoryHrlConfig,
+    NoHierarchyConfig,
+    NoLocalProgressConfig,
+    ReactConfig,
+    StepHrlConfig,
+)
 from step_hrl.data.transitions import trust_policy
 from step_hrl.envs.base import Info, TextEnv, TimeLimit
 from step_hrl.errors import RecipeError, UnreadableReply
@@ -21,14 +29,13 @@ from step_hrl.prompts.transcript import Bounds, Event
 from step_hrl.types import Ask, Episode, Observation, Outcome, Role, Task, Usage, Utterance
 
 TASK = Task("counting", "count", 0, "train", "Count to five.")
-AGENTS = {
-    "step_hrl": AgentConfig(),
-    "step_hrl-no_hierarchy": AgentConfig(hierarchy=False),
-    "step_hrl-no_local_progress": AgentConfig(local_progress=False),
-    "step_hrl-no_hierarchy-no_local_progress": AgentConfig(hierarchy=False, local_progress=False),
-    "flat": AgentConfig(kind="flat"),
-    "flat_window-2": AgentConfig(kind="flat", history_steps=2),
-    "history_hrl": AgentConfig(kind="history_hrl"),
+AGENTS: dict[str, AgentConfig] = {
+    "step_hrl": StepHrlConfig(),
+    "no_hierarchy": NoHierarchyConfig(),
+    "no_local_progress": NoLocalProgressConfig(),
+    "flat": FlatConfig(),
+    "flat_window-2": FlatConfig(history_steps=2),
+    "history_hrl": HistoryHrlConfig(),
 }
 
 
@@ -54,7 +61,7 @@ class Endless:
         return Observation(next(self._texts), next(self._texts), next(self._texts))
 
 
-def live(
+def played(
     agent: Agent, answer: Callable[[Ask], str], limit: int = 20, world: TextEnv | None = None
 ) -> tuple[Episode, list[Ask]]:
     """One episode, in the counting world if no other is given, and everything that was asked."""
@@ -76,7 +83,7 @@ def live(
         return Episode("e", log.task, log.segments, info["score"], info["success"]), asked
 
 
-def counting(kind: str) -> Callable[[Ask], str]:
+def counting(agent_type: str) -> Callable[[Ask], str]:
     """Subtasks of two counts each; every third decision is refused by the world."""
     decisions = 0
 
@@ -86,7 +93,7 @@ def counting(kind: str) -> Callable[[Ask], str]:
             return "count twice" if ask.role is Role.HIGH else "counted"
         decisions += 1
         action = "dance" if decisions % 3 == 0 else "count"
-        return action if kind == "flat" else f"{action}; {decisions % 2 == 0}"
+        return action if agent_type == "flat" else f"{action}; {decisions % 2 == 0}"
 
     return answer
 
@@ -96,7 +103,7 @@ def counting(kind: str) -> Callable[[Ask], str]:
 def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) -> None:
     config = AGENTS[name]
     agent = agent_for(config)
-    episode, asked = live(agent, counting(config.kind), limit)
+    episode, asked = played(agent, counting(config.type), limit)
     assert agent.name == name
     assert episode.success == (limit == 20)
     cut = agent.transitions(episode, trust_policy)
@@ -105,19 +112,19 @@ def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) 
         assert [transition.state for transition in cut if transition.role is role] == read
     assert {ask.role for ask in asked} == {
         "step_hrl": set(Role),
-        "step_hrl-no_hierarchy": {Role.LOW, Role.PROGRESS},
-        "step_hrl-no_local_progress": {Role.HIGH, Role.LOW},
+        "no_hierarchy": {Role.LOW, Role.PROGRESS},
+        "no_local_progress": {Role.HIGH, Role.LOW},
         "history_hrl": {Role.HIGH, Role.LOW},
     }.get(name, {Role.LOW})
     assert replies_for(config).keys() == {ask.role for ask in asked}, "a person can take every role, and no other"
 
 
-@pytest.mark.parametrize("config", [*AGENTS.values(), AgentConfig(kind="react")])
+@pytest.mark.parametrize("config", [*AGENTS.values(), ReactConfig()])
 @pytest.mark.parametrize("line", ["count", "count; True"])
 def test_what_a_person_types_is_read_by_the_agent(config: AgentConfig, line: str) -> None:
     replies = replies_for(config)
-    episode, asked = live(agent_for(config), lambda ask: replies[ask.role].utterance(line))
-    assert episode.success == (line == "count" or config.kind not in ("flat", "react"))
+    episode, asked = played(agent_for(config), lambda ask: replies[ask.role].utterance(line))
+    assert episode.success == (line == "count" or config.type not in ("flat", "react"))
     assert all(step.action == line.removesuffix("; True") or not episode.success for step in episode.steps)
     assert all(step.unreadable is None and step.progress_unreadable is None for step in episode.steps)
     for role in {ask.role for ask in asked}:
@@ -129,7 +136,7 @@ def test_what_a_person_types_is_read_by_the_agent(config: AgentConfig, line: str
 @pytest.mark.parametrize("name", AGENTS)
 def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
     agent = agent_for(AGENTS[name])
-    episode, _ = live(agent, counting(AGENTS[name].kind), 4)
+    episode, _ = played(agent, counting(AGENTS[name].type), 4)
     for role in Role:
         cut = [transition for transition in agent.transitions(episode, trust_policy) if transition.role is role]
         for now, then in pairwise(cut):
@@ -139,26 +146,26 @@ def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: str) -> None:
-    shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
+    shown, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
     agent = agent_for(AGENTS[name])
     low = [transition for transition in agent.transitions(shown, trust_policy) if transition.role is Role.LOW]
     assert [transition.utterance.split(";")[0] for transition in low] == [step.action for step in shown.steps]
-    if not AGENTS[name].local_progress:
+    if name not in ("step_hrl", "no_hierarchy"):
         assert not any("counted" in transition.state for transition in low)
-    if not AGENTS[name].hierarchy:
+    if name == "no_hierarchy":
         assert all("Subtask: Count to five." in transition.state for transition in low)
         assert [transition.utterance.endswith("True") for transition in low] == [False] * (len(low) - 1) + [True]
 
 
 def test_without_a_hierarchy_progress_names_what_is_done() -> None:
-    shown, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
-    cut = agent_for(AgentConfig(hierarchy=False)).transitions(shown, trust_policy)
+    shown, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
+    cut = agent_for(NoHierarchyConfig()).transitions(shown, trust_policy)
     said = [transition.utterance for transition in cut if transition.role is Role.PROGRESS]
     assert said[:3] == ["counted", "count twice; counted", "count twice; counted; counted"]
 
 
 def test_rewards_of_a_flat_policy_are_the_worlds() -> None:
-    episode, _ = live(agent_for(AGENTS["flat"]), counting("flat"))
+    episode, _ = played(agent_for(AGENTS["flat"]), counting("flat"))
     cut = agent_for(AGENTS["flat"]).transitions(episode, trust_policy)
     assert [transition.reward for transition in cut] == [step.reward for step in episode.steps]
     assert [transition.terminated for transition in cut] == [False] * (len(cut) - 1) + [True]
@@ -177,15 +184,16 @@ Thought:"""
 
 
 def test_a_prompted_model_thinks_aloud_and_acts() -> None:
-    agent = agent_for(AgentConfig(kind="react", instructions="Say `count`.\n"))
-    episode, asked = live(
+    agent = agent_for(ReactConfig(instructions="Say `count`.\n"))
+    episode, asked = played(
         agent, lambda ask: "The next number.\nAction: count" if len(ask.prompt) % 5 else "I give up.", 9
     )
     assert agent.name == "react"
     assert all(step.action == "count" or step.unreadable == "I give up." for step in episode.steps)
     assert [ask.role for ask in asked] == [Role.LOW] * len(episode.steps)
-    state = transcript.State("Count to five.", (Event("count", "You count to 1."),), Observation("", "room: 1 marks"))
-    assert react.render(state, "Say `count`.\n", Bounds(1000)) == REACT_PROMPT
+    events = (Event("count", "You count to 1."),)
+    state = transcript.State("Task", "Count to five.", events, Observation("", "room: 1 marks"), Bounds(1000))
+    assert react.State(state, "Say `count`.\n").prompt == REACT_PROMPT
     with pytest.raises(RecipeError, match="react is prompted, not trained"):
         agent.transitions(episode, trust_policy)
 
@@ -219,12 +227,10 @@ Action:"""
 
 def test_a_transcript_snapshot() -> None:
     events = (Event("count", "You count to 1."), Event("dance", "Nothing happens."), Event("count", "You count to 2."))
-    state = transcript.State("Count to five.", events, Observation("You count to 2.", "room: 2 marks", "chalk"))
-    assert transcript.render(state, "Task", Bounds(1000, steps=2)) == FLAT_PROMPT
-    start = transcript.State("Count to five.", (), Observation("You enter.", "room: 0 marks"))
-    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in transcript.render(
-        start, "Task", Bounds(9)
-    )
+    seen = Observation("You count to 2.", "room: 2 marks", "chalk")
+    assert transcript.State("Task", "Count to five.", events, seen, Bounds(1000, steps=2)).prompt == FLAT_PROMPT
+    start = transcript.State("Task", "Count to five.", (), Observation("You enter.", "room: 0 marks"), Bounds(9))
+    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in start.prompt
 
 
 @pytest.mark.parametrize(
@@ -236,17 +242,17 @@ def test_what_does_not_fit_is_dropped_from_the_beginning(characters: int, steps:
 
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=900)), max_size=12), st.integers(1, 2000))
 def test_a_transcript_never_outgrows_its_bound(told: list[tuple[str, str]], characters: int) -> None:
-    state = transcript.State(
-        "g", tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in told), Observation("")
+    events = tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in told)
+    empty, full = (
+        transcript.State("Task", "g", shown, Observation(""), Bounds(characters)).prompt for shown in ((), events)
     )
-    empty = len(transcript.render(transcript.State("g", (), Observation("")), "Task", Bounds(characters)))
-    assert len(transcript.render(state, "Task", Bounds(characters))) <= empty + characters + len("(12 earlier); ")
+    assert len(full) <= len(empty) + characters + len("(12 earlier); ")
 
 
 @pytest.mark.parametrize(("name", "kept"), [("flat", None), ("flat_window-2", 2), ("history_hrl", None)])
 def test_dropped_steps_are_counted(name: str, kept: int | None) -> None:
     agent = agent_for(AGENTS[name].model_copy(update={} if kept else {"history_characters": 30}))
-    episode, asked = live(agent, counting(AGENTS[name].kind))
+    episode, asked = played(agent, counting(AGENTS[name].type))
     read = [ask.prompt for ask in asked if ask.role is Role.LOW]
     told = [f"({step.dropped} earlier); " if step.dropped else "History: " for step in episode.steps]
     assert all(note in prompt for note, prompt in zip(told, read, strict=True))
@@ -254,7 +260,7 @@ def test_dropped_steps_are_counted(name: str, kept: int | None) -> None:
 
 
 def test_who_reads_no_transcript_drops_nothing() -> None:
-    episode, _ = live(agent_for(AgentConfig()), counting("step_hrl"))
+    episode, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
     assert {step.dropped for step in episode.steps} == {None}
 
 
@@ -282,17 +288,13 @@ def test_no_prompt_of_the_papers_agent_grows_with_the_episode(
         assert len(ask.prompt) <= LABELS + len(TASK.instruction) + BOUNDS[ask.role] + WORLD_SAYS
         return f"{reply[:300]}; {done[asked % len(done)]}" if ask.role is Role.LOW else reply
 
-    live(agent_for(AgentConfig()), answer, 60, env)
+    played(agent_for(StepHrlConfig()), answer, 60, env)
 
 
 @pytest.mark.parametrize(("name", "reply", "grows"), [("step_hrl", "walk; False", False), ("flat", "walk", True)])
 def test_transcripts_grow_with_the_episode(name: str, reply: str, grows: bool) -> None:
-    _, asked = live(agent_for(AGENTS[name]), lambda _: reply, 80, Endless(["far"]))
+    _, asked = played(agent_for(AGENTS[name]), lambda _: reply, 80, Endless(["far"]))
     lengths = [len(ask.prompt) for ask in asked if ask.role is Role.LOW]
     assert (lengths[-1] > 2 * lengths[9]) == grows
     assert grows or len(set(lengths[1:])) == 1
 
-
-def test_what_a_baseline_does_not_have_cannot_be_taken_from_it() -> None:
-    with pytest.raises(ValueError, match="only step_hrl can go without hierarchy or local_progress, not flat"):
-        AgentConfig(kind="flat", local_progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.asks import ask
 
 from step_hrl.engines import memory
 from step_hrl.engines.memory import remembering
@@ -16,7 +17,7 @@ class Asker:
 
     def __init__(self, *calls: Sequence[Ask]) -> None:
         self.calls = list(calls)
-        self.answers: dict[int, Utterance] = {}
+        self.answers: dict[int, Utterance | None] = {}
 
     def exchange(self, finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
         assert not self.answers.keys() & dict(finished).keys(), "each ask is answered once"
@@ -25,7 +26,7 @@ class Asker:
 
 
 def low(prompt: str) -> Ask:
-    return Ask(Role.LOW, prompt)
+    return ask(Role.LOW, prompt)
 
 
 def said(text: str) -> Utterance:
@@ -45,7 +46,7 @@ def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
 
 
 def test_a_prompt_counts_as_cached_only_for_the_episode_that_has_read_it() -> None:
-    again = Ask(Role.LOW, "a", is_repeat=True)
+    again = ask(Role.LOW, "a", is_repeat=True)
     asker = Asker([low("a"), low("a")], [low("a"), again])
     exchange = remembering(asker.exchange, lambda _: False)
     exchange([])
@@ -56,16 +57,16 @@ def test_a_prompt_counts_as_cached_only_for_the_episode_that_has_read_it() -> No
 
 
 def test_roles_do_not_share_answers() -> None:
-    asker = Asker([low("a"), Ask(Role.PROGRESS, "a")])
+    asker = Asker([low("a"), ask(Role.PROGRESS, "a")])
     assert len(remembering(asker.exchange, lambda ask: ask.is_repeat)([])) == 2
 
 
 def test_what_is_drawn_is_brought_each_time_and_tells_nothing_of_the_greedy_answer() -> None:
-    drawn = [Ask(Role.LOW, "a", seed=seed, is_repeat=True) for seed in (1, 2)]
-    asker = Asker([low("a"), *drawn], [Ask(Role.LOW, "a", seed=3, is_repeat=True), low("a")])
+    drawn = [ask(Role.LOW, "a", seed=seed, is_repeat=True) for seed in (1, 2)]
+    asker = Asker([low("a"), *drawn], [ask(Role.LOW, "a", seed=3, is_repeat=True), low("a")])
     exchange = remembering(asker.exchange, lambda ask: ask.is_repeat)
     assert exchange([]) == [low("a"), *drawn]
-    assert exchange([(0, said("A")), (1, said("B"))]) == [Ask(Role.LOW, "a", seed=3, is_repeat=True)]
+    assert exchange([(0, said("A")), (1, said("B"))]) == [ask(Role.LOW, "a", seed=3, is_repeat=True)]
     assert [asker.answers[number].text for number in (0, 1, 4)] == ["A", "B", "A"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.asks import ask
 from rich.console import Console
 
 from step_hrl.config import ApiConfig, GenerationConfig, MaxNewTokens
@@ -118,7 +119,7 @@ def answers(engine: OpenAIEngine, asks: Sequence[Ask]) -> dict[int, Utterance]:
 
 
 def test_every_ask_is_answered_with_the_tokens_the_server_counted(server: Server) -> None:
-    found = answers(engine(server), [Ask(Role.LOW, f"a\nword {number}") for number in range(7)])
+    found = answers(engine(server), [ask(Role.LOW, f"a\nword {number}") for number in range(7)])
     assert found == {number: Utterance(f"word {number}", Usage(12, 0, 3)) for number in range(7)}
     assert server.keys == {"Bearer s3cret"}
     assert {request["max_tokens"] for request in server.requests} == {12}
@@ -128,33 +129,33 @@ def test_every_ask_is_answered_with_the_tokens_the_server_counted(server: Server
 def test_cached_tokens_count_where_the_server_tells(server: Server) -> None:
     server.usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
     server.usage |= {"prompt_tokens_details": {"cached_tokens": 8}}
-    assert answers(engine(server), [Ask(Role.HIGH, "a")])[0].usage == Usage(9, 8, 1)
+    assert answers(engine(server), [ask(Role.HIGH, "a")])[0].usage == Usage(9, 8, 1)
     server.usage = None
-    assert answers(engine(server), [Ask(Role.HIGH, "a")])[0].usage == Usage()
+    assert answers(engine(server), [ask(Role.HIGH, "a")])[0].usage == Usage()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_may_pass_is_tried_again(server: Server, status: int) -> None:
     server.fails = [status, status]
-    assert answers(engine(server, retries=2), [Ask(Role.LOW, "a")])[0].text == "a"
+    assert answers(engine(server, retries=2), [ask(Role.LOW, "a")])[0].text == "a"
     assert len(server.requests) == 3
 
 
 def test_what_does_not_pass_is_said_in_one_line(server: Server) -> None:
     server.fails = [429] * 3
     with pytest.raises(ModelError, match=r"http://127.*: did not answer \(.*not now.*\); check base_url") as complaint:
-        answers(engine(server, retries=1), [Ask(Role.LOW, "a")])
+        answers(engine(server, retries=1), [ask(Role.LOW, "a")])
     assert "s3cret" not in str(complaint.value)
     assert len(server.requests) == 2
     server.fails = [401]
     with pytest.raises(ModelError, match="did not answer"):
-        answers(engine(server), [Ask(Role.LOW, "a")])
+        answers(engine(server), [ask(Role.LOW, "a")])
 
 
 def test_a_server_that_is_silent_is_given_up(server: Server) -> None:
     server.delay = 2.0
     with pytest.raises(ModelError, match="timed out"):
-        answers(engine(server, retries=0, timeout_seconds=0.2), [Ask(Role.LOW, "a")])
+        answers(engine(server, retries=0, timeout_seconds=0.2), [ask(Role.LOW, "a")])
 
 
 def replied(message: Any, **others: Any) -> str:
@@ -179,7 +180,7 @@ def replied(message: Any, **others: Any) -> str:
 def test_a_server_that_answers_something_else_is_named(server: Server, lie: str, complaint: str) -> None:
     server.lies = lie
     with pytest.raises(ModelError, match=rf"http://127.*: {complaint} \(.*\); check base_url"):
-        answers(engine(server, retries=0), [Ask(Role.LOW, "a")])
+        answers(engine(server, retries=0), [ask(Role.LOW, "a")])
 
 
 @pytest.mark.parametrize(
@@ -188,27 +189,27 @@ def test_a_server_that_answers_something_else_is_named(server: Server, lie: str,
 )
 def test_tokens_that_are_no_numbers_are_not_counted(server: Server, usage: Any) -> None:
     server.lies = replied({"role": "assistant", "content": "look"}, usage=usage)
-    assert answers(engine(server), [Ask(Role.LOW, "a")])[0] == Utterance("look", Usage())
+    assert answers(engine(server), [ask(Role.LOW, "a")])[0] == Utterance("look", Usage())
 
 
 def test_a_reply_that_holds_nothing_is_empty(server: Server) -> None:
     server.lies = replied({"role": "assistant", "content": None})
-    assert answers(engine(server), [Ask(Role.LOW, "a")])[0].text == ""
+    assert answers(engine(server), [ask(Role.LOW, "a")])[0].text == ""
 
 
 def test_a_key_that_the_server_repeats_is_not_passed_on(server: Server) -> None:
     server.fails, server.complaint = [401], "no such key: s3cret"
     with pytest.raises(ModelError, match=r"no such key: \*\*\*"):
-        answers(engine(server), [Ask(Role.LOW, "a")])
+        answers(engine(server), [ask(Role.LOW, "a")])
     server.lies = '{"key": "s3cret"}'
     with pytest.raises(ModelError) as complaint:
-        answers(engine(server), [Ask(Role.LOW, "a")])
+        answers(engine(server), [ask(Role.LOW, "a")])
     assert "s3cret" not in str(complaint.value)
 
 
 def test_no_more_are_asked_at_once_than_allowed(server: Server) -> None:
     server.delay = 0.05
-    answers(engine(server, concurrent=3), [Ask(Role.LOW, "a")] * 12)
+    answers(engine(server, concurrent=3), [ask(Role.LOW, "a")] * 12)
     assert server.most_under_way == 3
 
 

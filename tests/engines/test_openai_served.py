@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.tiny_model import chat_model
+from tests.asks import ask
 
 from step_hrl.config import ApiConfig, BackboneConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.openai import OpenAIEngine
@@ -28,9 +29,9 @@ GGUF = os.environ.get("STEP_HRL_TEST_GGUF", "")
 """A real model to serve; without one it is a small one from scratch."""
 PATIENCE_SECONDS = 120.0
 ASKS = [
-    Ask(Role.LOW, "Answer with one word: what is the capital of France?"),
-    Ask(Role.HIGH, "Name one thing that is found in a kitchen."),
-    Ask(Role.PROGRESS, "Say hello."),
+    ask(Role.LOW, "Answer with one word: what is the capital of France?"),
+    ask(Role.HIGH, "Name one thing that is found in a kitchen."),
+    ask(Role.PROGRESS, "Say hello."),
 ]
 GREEDY = GenerationConfig(max_new_tokens=MaxNewTokens(high=9, low=7, progress=5), mixed_precision="no")
 

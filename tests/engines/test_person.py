@@ -10,13 +10,14 @@ import pytest
 from tests.scripted import CountingWorld, ScriptedEngine, count_well
 
 from step_hrl.agents.registry import agent_for, replies_for
-from step_hrl.config import AgentConfig
-from step_hrl.engines.person import Person, PersonEngine
+from step_hrl.config import AgentConfig, FlatConfig, NoHierarchyConfig, ReactConfig, StepHrlConfig
+from step_hrl.engines.base import Engine
+from step_hrl.engines.person import Person, person_engine
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.rollout import Job, rollout
 from step_hrl.types import Ask, Episode, Role, Usage
 
-CONFIG = AgentConfig()
+CONFIG = StepHrlConfig()
 
 
 class Typist:
@@ -44,7 +45,7 @@ def pool() -> Iterator[WorkerPool]:
         yield workers
 
 
-def play(pool: WorkerPool, engine: PersonEngine, count: int = 1, config: AgentConfig = CONFIG) -> list[Episode]:
+def play(pool: WorkerPool, engine: Engine, count: int = 1, config: AgentConfig = CONFIG) -> list[Episode]:
     episodes: list[Episode] = []
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=count)]
     rollout(jobs, agent_for(config), engine, pool, concurrent=3, on_episode=episodes.append)
@@ -58,11 +59,11 @@ def read_by(engine: ScriptedEngine, *roles: Role) -> list[str]:
 @pytest.mark.parametrize("role", Role)
 def test_a_person_reads_what_the_policy_would_read(pool: WorkerPool, role: Role) -> None:
     alone = ScriptedEngine(count_well)
-    [played] = play(pool, PersonEngine(Typist().takes(), alone))
+    [played] = play(pool, person_engine(Typist().takes(), alone))
     replies = [count_well(ask) for batch in alone.batches for ask in batch if ask.role is role]
 
     person, rest = Typist(replies), ScriptedEngine(count_well)
-    [episode] = play(pool, PersonEngine(person.takes(role), rest))
+    [episode] = play(pool, person_engine(person.takes(role), rest))
     assert person.shown == read_by(alone, role)
     assert not list(person.lines)
     assert read_by(rest, *Role) == read_by(alone, *(other for other in Role if other is not role))
@@ -78,32 +79,32 @@ def test_many_episodes_keep_their_replies_apart(pool: WorkerPool) -> None:
         return ask.prompt.partition("Task: ")[2].splitlines()[0] if ask.role is Role.HIGH else "counted"
 
     engine = ScriptedEngine(count_for)
-    episodes = play(pool, PersonEngine(Typist(repeat("count")).takes(Role.LOW), engine), count=6)
+    episodes = play(pool, person_engine(Typist(repeat("count")).takes(Role.LOW), engine), count=6)
     assert {e.task.instruction for e in episodes} == {f"Count to five ({number})." for number in range(6)}
     assert {(s.subtask == e.task.instruction, e.success) for e in episodes for s in e.segments} == {(True, True)}
     assert not read_by(engine, Role.LOW)
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, AgentConfig(hierarchy=False), AgentConfig(kind="flat"), AgentConfig(kind="react")]
+    "config", [CONFIG, NoHierarchyConfig(), FlatConfig(), ReactConfig()]
 )
 def test_who_takes_all_roles_needs_no_engine(pool: WorkerPool, config: AgentConfig) -> None:
     person = Typist(repeat("count")).takes(*replies_for(config), config=config)
-    [episode] = play(pool, PersonEngine(person, None), config=config)
+    [episode] = play(pool, person_engine(person, None), config=config)
     assert episode.success
     assert all(usage == Usage() for usage in episode.usages.values())
 
 
 def test_an_action_alone_completes_nothing(pool: WorkerPool) -> None:
     person = Typist(["count", "count; true", "count", "count", "count"])
-    [episode] = play(pool, PersonEngine(person.takes(Role.LOW), ScriptedEngine(count_well)))
+    [episode] = play(pool, person_engine(person.takes(Role.LOW), ScriptedEngine(count_well)))
     assert [(s.duration, s.ended_by) for s in episode.segments] == [(2, "policy"), (3, "episode")]
     assert [step.subtask_done for step in episode.steps] == [False, True, False, False, False]
 
 
 def test_what_cannot_be_read_is_asked_again(pool: WorkerPool) -> None:
     person = Typist(["", "count; maybe", "; True", "count", *["count"] * 4])
-    [episode] = play(pool, PersonEngine(person.takes(Role.LOW), ScriptedEngine(count_well)))
+    [episode] = play(pool, person_engine(person.takes(Role.LOW), ScriptedEngine(count_well)))
     assert episode.success
     assert all(step.unreadable is None for step in episode.steps)
     hints = person.shown[1:4]
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_is_asked_again(pool: WorkerPool) -> None:
 def test_a_play_ends_where_the_person_leaves(pool: WorkerPool) -> None:
     person, engine = Typist(["count"]), ScriptedEngine(count_well)
     with pytest.raises(EOFError):
-        play(pool, PersonEngine(person.takes(Role.LOW), engine))
+        play(pool, person_engine(person.takes(Role.LOW), engine))
     assert len(person.shown) == 2
     assert len(read_by(engine, Role.PROGRESS)) == 1
 
@@ -127,7 +128,7 @@ def test_the_engine_acts_only_when_it_is_let(pool: WorkerPool) -> None:
         return count_well(ask)
 
     person = replace(Typist().takes(), before_step=lambda: events.append("let"))
-    play(pool, PersonEngine(person, ScriptedEngine(answer)))
+    play(pool, person_engine(person, ScriptedEngine(answer)))
     assert events.count("let") == events.count("low") == 5
     assert {before for before, after in pairwise(events) if after == "low"} == {"let"}
 
@@ -137,16 +138,16 @@ def test_nobody_waits_for_who_takes_the_steps(pool: WorkerPool) -> None:
         raise AssertionError("the person is asked anyhow")
 
     person = replace(Typist(["count"] * 5).takes(Role.LOW), before_step=never)
-    [episode] = play(pool, PersonEngine(person, ScriptedEngine(count_well)))
+    [episode] = play(pool, person_engine(person, ScriptedEngine(count_well)))
     assert episode.success
 
 
 def test_a_role_that_nobody_takes_is_named(pool: WorkerPool) -> None:
     with pytest.raises(TypeError, match="nobody answers the role high"):
-        play(pool, PersonEngine(Typist().takes(Role.LOW), None))
+        play(pool, person_engine(Typist().takes(Role.LOW), None))
 
 
 @pytest.mark.parametrize(("engine", "facts"), [(None, {}), (ScriptedEngine(count_well), {"engine": "scripted"})])
 def test_a_result_would_say_who_took_part(engine: ScriptedEngine | None, facts: dict[str, str]) -> None:
     person = Typist().takes(Role.LOW, Role.HIGH)
-    assert PersonEngine(person, engine).provenance() == {**facts, "person": "high, low"}
+    assert person_engine(person, engine).provenance() == {**facts, "person": "high, low"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny_model import micro_backbone, transitions
+from tests.asks import ask
 
 from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.transformers import TransformersEngine
@@ -15,7 +16,7 @@ from step_hrl.training.behavior_cloning import train_behavior_cloning
 from step_hrl.types import Ask, Role, Utterance
 
 SHORT = MaxNewTokens(high=12, low=12, progress=12)
-ASKS = [Ask(t.role, t.state) for t in transitions(15, seed=5)]
+ASKS = [ask(t.role, t.state) for t in transitions(15, seed=5)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_each_role_has_its_own_longest_utterance() -> None:
     endless.tokenizer.stops = frozenset()
     engine = TransformersEngine(endless, GenerationConfig(max_new_tokens=MaxNewTokens(high=3, low=5, progress=40)))
     prompt = ASKS[0].prompt
-    answers = engine.generate([Ask(role, prompt) for role in (Role.LOW, Role.HIGH, Role.PROGRESS)])
+    answers = engine.generate([ask(role, prompt) for role in (Role.LOW, Role.HIGH, Role.PROGRESS)])
     assert [answer.usage.completion_tokens for answer in answers] == [5, 3, 40]
 
 
@@ -96,12 +97,12 @@ def test_where_an_episode_is_repeat_actions_are_drawn_and_the_rest_stays_greedy(
 
 def test_nothing_is_drawn_at_a_lower_temperature_for_coming_again() -> None:
     config = GenerationConfig(temperature=1.0, repeat_temperature=0.5)
-    assert [config.temperature_of(Ask(Role.LOW, "", is_repeat=again)) for again in (False, True)] == [1.0, 1.0]
+    assert [config.temperature_of(ask(Role.LOW, "", is_repeat=again)) for again in (False, True)] == [1.0, 1.0]
 
 
 def test_only_actions_are_drawn_for_coming_again() -> None:
     config = GenerationConfig(repeat_temperature=0.5)
-    assert {role: config.temperature_of(Ask(role, "", is_repeat=True)) for role in Role} == {
+    assert {role: config.temperature_of(ask(role, "", is_repeat=True)) for role in Role} == {
         Role.HIGH: 0.0,
         Role.LOW: 0.5,
         Role.PROGRESS: 0.0,
@@ -136,7 +137,7 @@ def test_a_prompt_that_leaves_no_room_is_answered_by_an_empty_line(backbone: Bac
     token = " lamp"
     room_for_three = token * (backbone.context - 3)
     assert len(backbone.tokenizer.encode_prompts([room_for_three])[0]) == backbone.context - 3
-    long, tight, usual = engine.generate([Ask(Role.LOW, token * 500), Ask(Role.LOW, room_for_three), ASKS[0]])
+    long, tight, usual = engine.generate([ask(Role.LOW, token * 500), ask(Role.LOW, room_for_three), ASKS[0]])
     assert (long.text, long.usage.completion_tokens) == ("", 0)
     assert long.usage.prompt_tokens == 500
     assert 1 <= tight.usage.completion_tokens <= 3

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.alfworld_fixtures import write_games
+from tests.demonstrating import show
 
 from step_hrl.data.transitions import transitions
 from step_hrl.envs.alfworld import Alfworld, AlfworldOptions
 from step_hrl.envs.alfworld_games import TASK_TYPES
-from step_hrl.envs.other_names import OtherNames
 from step_hrl.errors import WorldError
 from step_hrl.experts import alfworld
 from step_hrl.experts.alfworld import search
@@ -19,10 +19,10 @@ from step_hrl.experts.alfworld.roles import achieved, decide, mistake, next_subt
 from step_hrl.experts.alfworld.subtasks import parse
 from step_hrl.experts.alfworld.texts import Goal, read_instruction
 from step_hrl.experts.audit import conflicting
-from step_hrl.experts.base import Demonstration, expert_for, things_of
+from step_hrl.experts.base import expert_for
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.prompts.low_level import Decision
-from step_hrl.types import NOTHING, Observation, Role, Segment, Step
+from step_hrl.types import NOTHING, Episode, Observation, Role, Segment, Step
 
 ROOM = "Room: bed 1, cabinet 1-2, desk 1, drawer 1-2, fridge 1, microwave 1, sidetable 1, sinkbasin 1."
 EVERYWHERE = (
@@ -208,55 +208,35 @@ def test_whether_a_subtask_was_achieved(subtask: str, answer: str, told: bool | 
 
 def test_mistakes_never_reach_what_is_wanted() -> None:
     state = low_level.State("find pen", NOTHING, seen("At desk 1: cd 1, pen 1. At drawer 1: closed."))
-    made = {mistake(state, random.Random(number)) for number in range(200)}
+    made = {mistake(state, "", random.Random(number)) for number in range(200)}
     assert "take cd 1 from desk 1" in made
     assert {"go to bed 1", "go to desk 1", "take pen 2 from desk 1", "take pen 2 from drawer 1"} <= made
     assert "take pen 1 from desk 1" not in made
     carrying = low_level.State("put pen 1 in bed 1", NOTHING, seen("At desk 1: cd 1.", held="pen 1"))
-    made = {mistake(carrying, random.Random(number)).split(" ")[0] for number in range(50)}
+    made = {mistake(carrying, "", random.Random(number)).split(" ")[0] for number in range(50)}
     assert made == {"go", "take"}
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Demonstration]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
     pytest.importorskip("alfworld", reason="needs the alfworld extra")
     data = tmp_path_factory.mktemp("alfworld")
     write_games(data, "train")
     world = Alfworld(AlfworldOptions(data=str(data)))
     env = world.open().env()
-    expert = expert_for("alfworld")
     return [
-        expert(env, task, max_episode_steps=50, perturbed=perturbed, repeat=repeat)
+        show(env, task, max_episode_steps=50, action_noise=noise, repeat=repeat)
         for task in world.tasks("train")
-        for perturbed, repeat in ((0.0, 0), (0.3, 1))
+        for noise, repeat in ((0.0, 0), (0.3, 1))
     ]
 
 
 @pytest.mark.alfworld
-def test_a_home_is_done_under_any_names(tmp_path: Path) -> None:
-    pytest.importorskip("alfworld", reason="needs the alfworld extra")
-    write_games(tmp_path, "train")
-    world = Alfworld(AlfworldOptions(data=str(tmp_path)))
-    env = world.open().env()
-    names = [OtherNames(env, things_of("alfworld"), random.Random(seed)) for seed in (5, 6)]
-    told = [
-        expert_for("alfworld")(each, task, max_episode_steps=50, perturbed=0.1).episode
-        for each in (env, *names)
-        for task in world.tasks("train")
-    ]
-    assert all(episode.success for episode in told)
-    assert len({episode.task.instruction for episode in told}) > 2 * len(world.tasks("train"))
-    assert not any(
-        conflicting([sample for episode in told for sample in transitions(episode) if sample.clone_mask]).values()
-    )
-
-
-@pytest.mark.alfworld
-def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Demonstration]) -> None:
-    assert [demonstration.episode.success for demonstration in shown] == [True] * 12
+def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Episode]) -> None:
+    assert [demonstration.success for demonstration in shown] == [True] * 12
     clean = shown[::2]
-    assert all(step.is_valid_action for demonstration in clean for step in demonstration.episode.steps)
-    kinds = dict(zip(TASK_TYPES, (demonstration.subtask_kinds for demonstration in clean), strict=True))
+    assert all(step.is_valid_action for demonstration in clean for step in demonstration.steps)
+    kinds = dict(zip(TASK_TYPES, (tuple(segment.subtask.split()[0] for segment in episode.segments) for episode in clean), strict=True))
     assert kinds == {
         "pick_and_place_simple": ("find", "put"),
         "look_at_obj_in_light": ("find", "look"),
@@ -268,15 +248,15 @@ def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Demonstration
 
 
 @pytest.mark.alfworld
-def test_subtasks_are_achieved_as_they_end(shown: list[Demonstration]) -> None:
+def test_subtasks_are_achieved_as_they_end(shown: list[Episode]) -> None:
     for demonstration in shown[::2]:
-        assert all(achieved(told) for told in demonstration.episode.segments)
-        assert all(told.ended_by == "policy" for told in demonstration.episode.segments)
+        assert all(achieved(told) for told in demonstration.segments)
+        assert all(told.ended_by == "policy" for told in demonstration.segments)
 
 
 @pytest.mark.alfworld
-def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[Demonstration]) -> None:
-    cut = [t for demonstration in shown for t in transitions(demonstration.episode) if t.clone_mask]
+def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[Episode]) -> None:
+    cut = [t for demonstration in shown for t in transitions(demonstration) if t.clone_mask]
     assert {role: len(found) for role, found in conflicting(cut).items()} == dict.fromkeys(Role, 0)
     assert max(len(transition.state) for transition in cut) < 900
 
@@ -289,4 +269,4 @@ def test_every_thing_has_places_to_look_for_it_in() -> None:
 
 
 def test_the_expert_is_found(tmp_path: Path) -> None:
-    assert expert_for("alfworld") == alfworld.demonstrate
+    assert expert_for("alfworld") is alfworld.EXPERT

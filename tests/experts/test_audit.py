@@ -4,60 +4,57 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from step_hrl.experts.audit import as_plain, audit, table
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 
-def shown(name: str, variation: int, actions: list[str], kinds: str, success: bool = True) -> Episode:
+def shown(name: str, variation: int, actions: list[str], success: bool = True) -> Episode:
     """One subtask; every observation is the same, the progress tells how many actions were taken."""
     steps = tuple(
         Step(Observation("o"), f"p{n}", action, n == len(actions) - 1, 0.0, Observation("o"), f"p{n + 1}")
         for n, action in enumerate(actions)
     )
     segment = Segment("g", (), "None", Observation("o"), steps, "policy")
-    facts = {"subtask_kinds": kinds, "path": "canonical"}
+    facts = {"path": "rules"}
     return Episode(f"{name}{variation}", Task("w", name, variation, "train", "c"), (segment,), 1.0, success, 0, facts)
 
 
 def test_figures_by_hand() -> None:
     report = audit(
         [
-            shown("a", 0, ["x", "y"], "find,other"),
-            shown("a", 1, ["x", "z"], "find", success=False),
-            shown("b", 0, ["x"], "find"),
+            shown("a", 0, ["x", "y"]),
+            shown("a", 1, ["x", "z"], success=False),
+            shown("b", 0, ["x"]),
         ]
     )
     first = report["a"]
     assert (first.episodes, first.success_share, first.mean_actions, first.most_actions) == (2, 0.5, 2.0, 2)
-    assert first.other_share == pytest.approx(1 / 3)
     # Low-level prompts of task a: p0 (always x) and p1 (y or z): one of two has two answers.
     assert first.conflicts[Role.LOW] == 0.5
     assert first.conflicts[Role.HIGH] == 0.0
     assert report["b"].conflicts[Role.LOW] == 0.0
     # Over both tasks p0 is also answered by "x; True" in task b.
     assert report["all"].conflicts[Role.LOW] == 1.0
-    assert report["all"].paths == {"canonical": 3}
+    assert report["all"].paths == {"rules": 3}
 
 
 def test_a_failed_demonstration_counts() -> None:
-    broken = replace(shown("a", 0, ["x"], "", success=False), segments=(), provenance={}, error="worker: died")
+    broken = replace(shown("a", 0, ["x"], success=False), segments=(), provenance={}, error="worker: died")
     report = audit([broken])["all"]
     assert (report.episodes, report.success_share, report.paths) == (1, 0.0, {"unknown": 1})
 
 
 def test_mistakes_put_in_on_purpose_are_no_conflict() -> None:
-    whole, slipped = shown("a", 0, ["x", "y"], "find"), shown("a", 1, ["z", "y"], "find")
+    whole, slipped = shown("a", 0, ["x", "y"]), shown("a", 1, ["z", "y"])
     segment = slipped.segments[0]
     steps = (replace(segment.steps[0], is_noise=True), segment.steps[1])
     slipped = replace(slipped, segments=(replace(segment, steps=steps),))
     assert audit([whole, slipped])["a"].conflicts[Role.LOW] == 0.0
-    assert audit([whole, shown("a", 1, ["z", "y"], "find")])["a"].conflicts[Role.LOW] == 0.5
+    assert audit([whole, shown("a", 1, ["z", "y"])])["a"].conflicts[Role.LOW] == 0.5
 
 
 def test_audits_can_be_written_and_shown() -> None:
-    report = audit([shown("a", 0, ["x"], "find")])
+    report = audit([shown("a", 0, ["x"])])
     assert as_plain(report)["a"]["conflicts"] == {"high": 0.0, "low": 0.0, "progress": 0.0}
     assert table(report).row_count == 2
 

@@ -10,39 +10,42 @@ from step_hrl.envs.pantry import PantryWorld
 from step_hrl.envs.pantry_houses import VARIATIONS
 from step_hrl.errors import WorldError
 from step_hrl.experts import pantry
-from step_hrl.experts.base import Demonstration, expert_for
+from step_hrl.experts.base import expert_for
 from step_hrl.prompts import high_level, local_progress, low_level
-from step_hrl.types import NOTHING, Observation, Segment, Step, Task
+from step_hrl.types import NOTHING, Episode, Observation, Segment, Step, Task
+from tests.demonstrating import show
 
 WORLD = PantryWorld()
 TASKS = [task for split in VARIATIONS for task in WORLD.tasks(split)]
 
 
-def demonstrate(task: Task, max_episode_steps: int = 40) -> Demonstration:
-    return expert_for("pantry")(WORLD.open().env(), task, max_episode_steps=max_episode_steps)
+def demonstrate(task: Task, max_episode_steps: int = 40) -> Episode:
+    return show(WORLD.open().env(), task, max_episode_steps=max_episode_steps)
 
 
 @pytest.fixture(scope="module")
-def demonstrations() -> list[Demonstration]:
+def demonstrations() -> list[Episode]:
     return [demonstrate(task) for task in TASKS]
 
 
-def steps_of(demonstrations: list[Demonstration]) -> list[tuple[Segment, Step]]:
-    return [(segment, step) for shown in demonstrations for segment in shown.episode.segments for step in segment.steps]
+def steps_of(demonstrations: list[Episode]) -> list[tuple[Segment, Step]]:
+    return [(segment, step) for shown in demonstrations for segment in shown.segments for step in segment.steps]
 
 
-def test_every_task_is_solved_within_its_means(demonstrations: list[Demonstration]) -> None:
+def test_every_task_is_solved_within_its_means(demonstrations: list[Episode]) -> None:
     for shown in demonstrations:
-        assert shown.episode.success
-        assert shown.episode.score == shown.episode.total_reward == shown.raw_score == 1.0
-        assert shown.raw_actions == len(shown.episode.steps) <= 25
-        assert all(step.is_valid_action for step in shown.episode.steps)
-        assert shown.episode.steps[-1].next_local_progress is None
-        assert shown.episode.task.instruction
+        assert shown.success
+        assert shown.score == shown.total_reward == 1.0
+        assert len(shown.steps) <= 25
+        assert all(step.is_valid_action for step in shown.steps)
+        assert shown.steps[-1].next_local_progress is None
+        assert shown.task.instruction
 
 
-def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Demonstration]) -> None:
-    kinds = {shown.episode.task.name: shown.subtask_kinds for shown in demonstrations}
+def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Episode]) -> None:
+    kinds = {
+        shown.task.name: tuple(segment.subtask.split()[0] for segment in shown.segments) for shown in demonstrations
+    }
     assert kinds == {
         "put-one": ("find", "put"),
         "clean-then-put": ("find", "clean", "put"),
@@ -51,11 +54,11 @@ def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Demon
     }
 
 
-def test_each_segment_follows_from_the_one_before(demonstrations: list[Demonstration]) -> None:
+def test_each_segment_follows_from_the_one_before(demonstrations: list[Episode]) -> None:
     for shown in demonstrations:
         completed: tuple[str, ...] = ()
-        progress, observation = NOTHING, shown.episode.steps[0].observation
-        for segment in shown.episode.segments:
+        progress, observation = NOTHING, shown.steps[0].observation
+        for segment in shown.segments:
             assert segment.ended_by == "policy"
             assert segment.completed_subtasks == completed
             assert segment.previous_final_progress == progress
@@ -67,7 +70,7 @@ def test_each_segment_follows_from_the_one_before(demonstrations: list[Demonstra
 
 def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
     shown = demonstrate(Task("pantry", "put-two", 2, "train"))
-    first = shown.episode.segments[0]
+    first = shown.segments[0]
     said = [(step.action, step.local_progress) for step in first.steps]
     assert first.subtask == "find plate"
     assert said == [
@@ -84,13 +87,13 @@ def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
     assert first.final_progress == "done take plate"
 
 
-def test_what_is_taken_was_in_sight_before(demonstrations: list[Demonstration]) -> None:
+def test_what_is_taken_was_in_sight_before(demonstrations: list[Episode]) -> None:
     takes = [step for _, step in steps_of(demonstrations) if step.action.startswith("take ")]
     assert len(takes) == 1600
     assert all(step.action.removeprefix("take ").title() in (step.observation.look or "") for step in takes)
 
 
-def test_equal_prompts_get_equal_replies(demonstrations: list[Demonstration]) -> None:
+def test_equal_prompts_get_equal_replies(demonstrations: list[Episode]) -> None:
     replies: dict[str, str] = {}
     for segment, step in steps_of(demonstrations):
         low = low_level.State(segment.subtask, step.local_progress, step.observation)
@@ -102,7 +105,7 @@ def test_equal_prompts_get_equal_replies(demonstrations: list[Demonstration]) ->
             assert local_progress.parse(step.next_local_progress) == step.next_local_progress
 
 
-def test_prompts_are_short(demonstrations: list[Demonstration]) -> None:
+def test_prompts_are_short(demonstrations: list[Episode]) -> None:
     lengths = [
         len(low_level.render(low_level.State(segment.subtask, step.local_progress, step.observation)).split())
         for segment, step in steps_of(demonstrations)
@@ -111,7 +114,7 @@ def test_prompts_are_short(demonstrations: list[Demonstration]) -> None:
 
 
 def test_the_action_limit_truncates() -> None:
-    episode = demonstrate(Task("pantry", "put-two", 2, "train"), max_episode_steps=3).episode
+    episode = demonstrate(Task("pantry", "put-two", 2, "train"), max_episode_steps=3)
     assert len(episode.steps) == 3
     assert episode.steps[-1].truncated
     assert not episode.steps[-1].terminated
@@ -146,10 +149,10 @@ def test_completed_subtasks_are_not_named_again() -> None:
     assert named == ["find mug", "clean mug in sink", "put mug on shelf"]
 
 
-def test_everything_the_expert_completes_was_achieved(demonstrations: list[Demonstration]) -> None:
+def test_everything_the_expert_completes_was_achieved(demonstrations: list[Episode]) -> None:
     for shown in demonstrations:
-        assert all(pantry.achieved(segment) for segment in shown.episode.segments)
+        assert all(pantry.achieved(segment) for segment in shown.segments)
         # Cut before its last action, nothing is.
-        cut = [replace(segment, steps=segment.steps[:-1]) for segment in shown.episode.segments]
+        cut = [replace(segment, steps=segment.steps[:-1]) for segment in shown.segments]
         assert not any(pantry.achieved(segment) for segment in cut)
-    assert pantry.achieved(replace(demonstrations[0].episode.segments[0], subtask="sing a song")) is None
+    assert pantry.achieved(replace(demonstrations[0].segments[0], subtask="sing a song")) is None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny_model import MICRO, micro_backbone, transitions, weights
+from tests.asks import ask
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, RoleWeights
@@ -25,7 +26,7 @@ def test_a_micro_model_learns_to_say_what_it_was_shown(tmp_path: Path) -> None:
     folder = run(LONG, MICRO, transitions(), transitions(9), tmp_path, 0)
     policy = backbones.load(BackboneConfig(source=str(folder)), device="cpu")
     shown = transitions()
-    answers = TransformersEngine(policy, GenerationConfig()).generate([Ask(t.role, t.state) for t in shown])
+    answers = TransformersEngine(policy, GenerationConfig()).generate([ask(t.role, t.state) for t in shown])
     exact = sum(answer.text == t.utterance for answer, t in zip(answers, shown, strict=True)) / len(shown)
     assert exact > 0.7
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])

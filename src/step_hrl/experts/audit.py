@@ -12,17 +12,13 @@ from rich.table import Table
 from step_hrl.data.transitions import transitions
 from step_hrl.types import Episode, Role, Transition
 
-OTHER = "other"
-"""The kind of a subtask that an expert could not name (see provenance ``subtask_kinds``)."""
-
 
 @dataclass(frozen=True)
 class Audit:
     """What a set of demonstrations amounts to.
 
-    ``paths`` counts provenance ``path``. Shares are in [0, 1]: ``other_share`` of all subtasks; ``conflicts``, by role,
-    of the distinct prompts for which the expert said two different things in different places: what no policy can
-    learn. ``characters`` is the mean length of an utterance, by role.
+    ``paths`` counts provenance ``path``. ``conflicts`` is, by role, the share (in [0, 1]) of distinct prompts that the
+    expert answered in two ways: what no policy can learn. ``characters`` is the mean length of an utterance, by role.
     """
 
     episodes: int
@@ -31,7 +27,6 @@ class Audit:
     mean_actions: float
     most_actions: int
     paths: Mapping[str, int]
-    other_share: float
     conflicts: Mapping[Role, float]
     characters: Mapping[Role, float]
 
@@ -71,7 +66,7 @@ def table(audits: Mapping[str, Audit]) -> Table:
     """Audits as a table, one line a task."""
     shown = Table(title="demonstrations", caption="conflicts: prompts that the expert answered in two ways, in %")
     shown.add_column("task", overflow="fold")
-    for column in ("paths", "solved %", "actions", "other %", "conflicts " + "/".join(role.value for role in Role)):
+    for column in ("paths", "solved %", "actions", "conflicts " + "/".join(role.value for role in Role)):
         shown.add_column(column, justify="right")
     for name, told in audits.items():
         shown.add_row(
@@ -79,7 +74,6 @@ def table(audits: Mapping[str, Audit]) -> Table:
             str(told.episodes),
             f"{100 * told.success_share:.1f}",
             f"{told.mean_actions:.1f}",
-            f"{100 * told.other_share:.2f}",
             " / ".join(f"{100 * told.conflicts[role]:.2f}" for role in Role),
         )
     return shown
@@ -91,9 +85,6 @@ def _by_name(figures: Mapping[Role, float]) -> dict[str, float]:
 
 def _audit(episodes: Sequence[Episode]) -> Audit:
     samples = [sample for episode in episodes for sample in transitions(episode) if sample.clone_mask]
-    kinds = Counter(
-        kind for episode in episodes for kind in episode.provenance.get("subtask_kinds", "").split(",") if kind
-    )
     actions = [len(episode.steps) for episode in episodes]
     count = len(episodes)
     return Audit(
@@ -103,7 +94,6 @@ def _audit(episodes: Sequence[Episode]) -> Audit:
         mean_actions=sum(actions) / count,
         most_actions=max(actions),
         paths=dict(Counter(episode.provenance.get("path", "unknown") for episode in episodes)),
-        other_share=kinds[OTHER] / max(1, kinds.total()),
         conflicts=_conflict_shares(samples),
         characters=_mean_characters(samples),
     )

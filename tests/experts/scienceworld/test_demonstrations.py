@@ -7,16 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from step_hrl.agents.registry import agent_for
-from step_hrl.config import AgentConfig
+from step_hrl.config import AgentConfig, FlatConfig, NoHierarchyConfig
 from step_hrl.data.transitions import transitions, trust_policy
 from step_hrl.envs.base import Info
 from step_hrl.experts.audit import audit, conflicting
-from step_hrl.experts.base import Demonstration, expert_for
-from step_hrl.experts.scienceworld import cleaning, demonstrate, high_level, low_level, progress, segmentation
-from step_hrl.experts.scienceworld.cleaning import Trace
+from step_hrl.experts.scienceworld import cleaning, high_level, low_level, progress, segmentation
 from step_hrl.experts.scienceworld.house import NEIGHBOURS
 from step_hrl.prompts.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
-from step_hrl.types import Episode, Observation, Role, Task
+from step_hrl.types import Episode, Observation, Role, Step, Task
+from tests.demonstrating import show
 
 GOLD = ["look around", "open door to kitchen", "open door to kitchen", "go to kitchen", "open door to outside"]
 GOLD += ["go to outside", "focus on egg parrot"]
@@ -66,10 +65,10 @@ TASK = Task("scienceworld", "lifespan-longest-lived", 0, "train")
 
 
 def assert_told_by_the_rules(episode: Episode) -> None:
-    """Each progress, and in canonical episodes each decision, follows from exactly what its role reads."""
-    canonical = episode.provenance["path"] == "canonical"
+    """Each progress, and in the rules' episodes each decision, follows from exactly what its role reads."""
+    rules = episode.provenance["path"] == "rules"
     for segment in episode.segments:
-        if canonical:
+        if rules:
             named = high_level.next_subtask(
                 episode.task.instruction,
                 segment.completed_subtasks,
@@ -78,7 +77,7 @@ def assert_told_by_the_rules(episode: Episode) -> None:
             )
             assert named == segment.subtask
         for step in segment.steps:
-            if canonical:
+            if rules:
                 decision = low_level.act(segment.subtask, step.local_progress, step.observation)
                 assert decision == (step.action, step.subtask_done)
             if step.next_local_progress is not None:
@@ -87,32 +86,30 @@ def assert_told_by_the_rules(episode: Episode) -> None:
 
 
 def test_the_rules_solve_what_they_know() -> None:
-    shown = demonstrate(House(), TASK)
-    assert [segment.subtask for segment in shown.episode.segments] == ["go to the outside", "focus on the parrot egg"]
-    assert [step.action for step in shown.episode.steps] == [
+    shown = show(House(), TASK)
+    assert [segment.subtask for segment in shown.segments] == ["go to the outside", "focus on the parrot egg"]
+    assert [step.action for step in shown.steps] == [
         "open door to kitchen",
         "go to kitchen",
         "open door to outside",
         "go to outside",
         "focus on parrot egg",
     ]
-    assert shown.episode.success
-    assert shown.subtask_kinds == ("go", "focus")
-    assert shown.episode.provenance["path"] == "canonical"
-    assert shown.episode.steps[-1].terminated
-    assert shown.episode.steps[-1].next_local_progress is None
-    assert (shown.raw_actions, shown.raw_score) == (5, 1.0)
-    assert_told_by_the_rules(shown.episode)
+    assert shown.success
+    assert shown.provenance["path"] == "rules"
+    assert shown.steps[-1].terminated
+    assert shown.steps[-1].next_local_progress is None
+    assert_told_by_the_rules(shown)
 
 
-def misled() -> Demonstration:
+def misled() -> Episode:
     """The first demonstration in which the high level names what is not there."""
-    tried = (demonstrate(House(), TASK, perturbed=0.3, repeat=repeat) for repeat in range(99))
-    return next(shown for shown in tried if any(segment.is_noise for segment in shown.episode.segments))
+    tried = (show(House(), TASK, action_noise=0.3, repeat=repeat) for repeat in range(99))
+    return next(shown for shown in tried if any(segment.is_noise for segment in shown.segments))
 
 
 def test_a_subtask_named_by_mistake_is_given_up() -> None:
-    episode = misled().episode
+    episode = misled()
     assert episode.success
     wrong = next(number for number, segment in enumerate(episode.segments) if segment.is_noise)
     given_up, following = episode.segments[wrong], episode.segments[wrong + 1]
@@ -126,16 +123,16 @@ def test_a_subtask_named_by_mistake_is_given_up() -> None:
 
 
 def test_a_mistake_of_the_high_level_is_never_cloned() -> None:
-    episode = misled().episode
+    episode = misled()
     named = [sample for sample in transitions(episode) if sample.role is Role.HIGH]
     assert [sample.clone_mask for sample in named] == [not segment.is_noise for segment in episode.segments]
     low = [sample for sample in transitions(episode) if sample.role is Role.LOW]
     assert any(sample.clone_mask and sample.utterance == "look around; True" for sample in low)
 
 
-@pytest.mark.parametrize("config", [AgentConfig(kind="flat"), AgentConfig(hierarchy=False)])
+@pytest.mark.parametrize("config", [FlatConfig(), NoHierarchyConfig()])
 def test_who_names_no_subtask_gives_none_up(config: AgentConfig) -> None:
-    episode = misled().episode
+    episode = misled()
     cut = agent_for(config).transitions(episode, trust_policy)
     acted = [sample for sample in cut if sample.role is Role.LOW]
     mistaken = [bool(segment.is_noise) or step.is_noise for segment in episode.segments for step in segment.steps]
@@ -144,34 +141,37 @@ def test_who_names_no_subtask_gives_none_up(config: AgentConfig) -> None:
 
 
 def test_gold_is_cleaned_where_no_rule_knows_the_task() -> None:
-    shown = demonstrate(House("Your task is to dance."), TASK)
-    assert shown.episode.provenance["path"] == "renamed"
-    assert [step.action for step in shown.episode.steps][-1] == "focus on parrot egg"
-    assert len(shown.episode.steps) == 5
-    assert (shown.raw_actions, shown.raw_score) == (len(GOLD), 1.0)
-    assert shown.episode.total_reward == shown.episode.score == 1.0
-    assert_told_by_the_rules(shown.episode)
+    shown = show(House("Your task is to dance."), TASK)
+    assert shown.provenance["path"] == "renamed"
+    assert [step.action for step in shown.steps][-1] == "focus on parrot egg"
+    assert len(shown.steps) == 5
+    assert shown.total_reward == shown.score == 1.0
+    assert_told_by_the_rules(shown)
 
 
 def test_the_action_limit_truncates() -> None:
-    shown = demonstrate(House(), TASK, max_episode_steps=3)
-    assert len(shown.episode.steps) == 3
-    assert shown.episode.steps[-1].truncated
-    assert shown.episode.segments[-1].ended_by == "limit"
-    assert not shown.episode.success
+    shown = show(House(), TASK, max_episode_steps=3)
+    assert len(shown.steps) == 3
+    assert shown.steps[-1].truncated
+    assert shown.segments[-1].ended_by == "limit"
+    assert not shown.success
+
+
+def a_step(before: Observation, action: str, after: Observation) -> Step:
+    return Step(before, "None", action, False, 0.0, after, None)
 
 
 def test_cleaning_leaves_out_what_does_nothing_and_names_things_by_their_answers() -> None:
     before, after = Observation("", "kitchen: jug", "orange"), Observation("", "kitchen: jug", "jug")
-    trace = [
-        Trace(before, "look around", Observation("You look around.")),
-        Trace(before, "open fridge", Observation("The fridge is already open.")),
-        Trace(before, "pick up jug", Observation("You move the jug to the inventory.", "kitchen: jug", "orange")),
-        Trace(after, "move object to red box", Observation("You move the pillow to the red box.")),
-        Trace(after, "wait1", Observation("You decide to wait for 1 iterations.")),
+    steps = [
+        a_step(before, "look around", Observation("You look around.")),
+        a_step(before, "open fridge", Observation("The fridge is already open.")),
+        a_step(before, "pick up jug", Observation("You move the jug to the inventory.", "kitchen: jug", "orange")),
+        a_step(after, "move object to red box", Observation("You move the pillow to the red box.")),
+        a_step(after, "wait1", Observation("You decide to wait for 1 iterations.")),
     ]
-    assert cleaning.prune(trace) == ["move object to red box", "wait1"]
-    assert cleaning.rename(trace) == ["move pillow to red box", "wait1"]
+    assert cleaning.prune(steps) == ["move object to red box", "wait1"]
+    assert cleaning.rename(steps) == ["move pillow to red box", "wait1"]
 
 
 def test_any_path_is_cut_into_subtasks() -> None:
@@ -185,25 +185,23 @@ def test_any_path_is_cut_into_subtasks() -> None:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Iterator[list[Demonstration]]:
+def shown() -> Iterator[list[Episode]]:
     pytest.importorskip("scienceworld")
     from step_hrl.envs.scienceworld import ScienceWorld
 
     world = ScienceWorld()
-    host = world.open()
-    env = host.env()
-    show = expert_for("scienceworld")
+    factory = world.open()
+    env = factory.env()
     yield [show(env, task, max_episode_steps=50) for task in world.tasks("train", per_task=1)]
-    host.close()
+    factory.close()
 
 
 @pytest.mark.scienceworld
-def test_every_task_of_the_real_world_is_solved(shown: list[Demonstration]) -> None:
+def test_every_task_of_the_real_world_is_solved(shown: list[Episode]) -> None:
     assert len(shown) == 24
-    for told in shown:
-        episode = told.episode
+    for episode in shown:
         assert episode.success, episode.task.key
-        assert episode.provenance["path"] == "canonical"
+        assert episode.provenance["path"] == "rules"
         assert episode.total_reward == pytest.approx(episode.score)
         assert all(len(step.observation.look or "") <= LOOK_CHARACTERS for step in episode.steps)
         assert all(len(step.observation.inventory or "") <= INVENTORY_CHARACTERS for step in episode.steps)
@@ -211,8 +209,7 @@ def test_every_task_of_the_real_world_is_solved(shown: list[Demonstration]) -> N
 
 
 @pytest.mark.scienceworld
-def test_no_prompt_of_the_real_world_is_answered_in_two_ways(shown: list[Demonstration]) -> None:
-    episodes = [told.episode for told in shown]
-    assert audit(episodes)["all"].other_share == 0
-    samples = [sample for episode in episodes for sample in transitions(episode)]
+def test_no_prompt_of_the_real_world_is_answered_in_two_ways(shown: list[Episode]) -> None:
+    assert audit(shown)["all"].paths == {"rules": 24}
+    samples = [sample for episode in shown for sample in transitions(episode)]
     assert not any(conflicting(samples).values())

@@ -1,0 +1,11 @@
+"""Asks outside an episode: a role and the text it reads."""
+
+from __future__ import annotations
+
+from step_hrl.prompts.text import PlainState
+from step_hrl.types import Ask, Role
+
+
+def ask(role: Role, prompt: str, *, seed: int = 0, is_repeat: bool = False) -> Ask:
+    """An ask whose prompt is this text."""
+    return Ask(role, PlainState(prompt), seed, is_repeat=is_repeat)
