@@ -14,15 +14,15 @@ from collections import defaultdict
 from rich.console import Console
 
 from step_hrl.envs.alfworld import Alfworld
-from step_hrl.experts.base import expert_for
+from step_hrl.api import load_expert, play
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.types import Episode
 
-ACTION_LIMIT = 50
+MAX_EPISODE_STEPS = 50
 
 
 def main(words: list[str]) -> None:
-    world, expert = Alfworld(), expert_for("alfworld")
+    world, expert = Alfworld(), load_expert("alfworld")
     env = world.open().env()
     for word in words:
         split, _, count = word.partition(":")
@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
         episodes: dict[str, list[Episode]] = defaultdict(list)
         with Reporter(Console(stderr=True), split, len(tasks)) as reporter:
             for task in tasks:
-                episodes[task.name].append(expert(env, task, max_episode_steps=ACTION_LIMIT).episode)
+                episodes[task.name].append(play(expert, env, task, max_episode_steps=MAX_EPISODE_STEPS))
                 reporter.advance(note=task.key)
         episodes["all"] = [episode for played in list(episodes.values()) for episode in played]
         print(json.dumps({"split": split, **{name: figures(played) for name, played in episodes.items()}}, indent=1))

@@ -57,7 +57,7 @@ def episodes_of(cell: Path, split: str) -> list[tuple[int, int, int, int]]:
     hf = AutoTokenizer.from_pretrained(pipeline.policy_folder)
     tokenizer, shape = LineTokenizer(hf, recipe.backbone.prompt_format), Shape.read(pipeline.policy_folder)
     costs: list[tuple[int, int, int, int]] = []
-    for episode in pipeline.evaluated(split):
+    for episode in pipeline.evaluation(split, pipeline.policy_folder).load():
         asked = agent.transitions(episode, trust_policy)
         prompts = tokenizer.encode_prompts([transition.state for transition in asked])
         total = sum(episode.usages.values(), Usage())

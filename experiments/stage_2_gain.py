@@ -50,7 +50,7 @@ def run(recipe: Path, seed: int) -> Pipeline:
 def scores(pipeline: Pipeline, split: str) -> tuple[float, float]:
     """Mean scores (0 to 100) of stage 1 and stage 2."""
     first, second = (
-        round(100 * pipeline.evaluate(split, policy).overall.mean_score, 2)
+        round(100 * pipeline.do(pipeline.evaluation(split, policy)).overall.mean_score, 2)
         for policy in (pipeline.folder.policy(0), pipeline.policy_folder)
     )
     return first, second

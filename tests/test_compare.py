@@ -172,5 +172,5 @@ def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:
     Comparison(load_recipe(recipe), Console(file=io.StringIO())).run_only(["step_hrl/0"])
     console = io.StringIO()
     Comparison(load_recipe(recipe, ["compare.tokens=5000"]), Console(file=console, width=400)).run_only(["twin/0"])
-    assert "made from other inputs (behavior_cloning.tokens)" in console.getvalue()
+    assert "inputs have changed (settings.tokens)" in console.getvalue()
     assert len(re.findall("^behaviour cloning: .* decisions of", console.getvalue(), re.MULTILINE)) == 1

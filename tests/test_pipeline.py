@@ -19,7 +19,7 @@ from step_hrl.errors import DataError
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
 from step_hrl.runs import manifest
-from step_hrl.types import Observation, Segment
+from step_hrl.types import Episode, Observation, Segment
 from tests.cli.test_main import PANTRY
 
 
@@ -32,6 +32,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def recipe(*overrides: str) -> Recipe:
     return load_recipe(Path("small.yaml"), overrides)
+
+
+def demonstrate(pipeline: Pipeline) -> list[Episode]:
+    return pipeline.do(pipeline.demonstrations)
 
 
 def said_by_running(*overrides: str) -> str:
@@ -56,7 +60,7 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
         assert summary["provenance"]["seed"] == "0"
         assert summary["provenance"]["pantry_layouts"]
     assert "seen, untrained" in said
-    assert "seen, behaviour cloning" in said
+    assert "seen, behavior cloning" in said
     assert load_recipe(folder / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
     policy = folder / "behavior_cloning" / "policy"
     assert load_recipe(policy / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
@@ -66,11 +70,11 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
     again = said_by_running("evaluation.untrained_per_task=1")
     unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
-    assert "policy is already there" in again
-    assert "policy is already there" in said_by_running("behavior_cloning.trackers=[]")
+    assert "policy exists already" in again
+    assert "policy exists already" in said_by_running("behavior_cloning.trackers=[]")
 
     changed = said_by_running("behavior_cloning.epochs=2")
-    assert "made from other inputs (behavior_cloning.epochs)" in changed
+    assert "inputs have changed (settings.epochs)" in changed
     assert load_recipe(folder / "recipe.yaml") == recipe("behavior_cloning.epochs=2")
     assert (folder / "behavior_cloning.previous-1" / "policy").is_dir()
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
@@ -80,7 +84,7 @@ def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Pa
     said_by_running()
     before = snapshot(folder)
     pipeline = Pipeline(recipe(), Console(file=(said := io.StringIO()), width=200))
-    pipeline.forget("behavior_cloning")
+    pipeline.restart_from("behavior_cloning")
     assert "behavior_cloning: moved to behavior_cloning.previous-1" in said.getvalue()
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
         "demonstrations",
@@ -97,9 +101,9 @@ def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Pa
 
 def test_more_demonstrations_are_added_to_those_there(folder: Path) -> None:
     console = Console(file=io.StringIO())
-    Pipeline(recipe(), console).demonstrations()
+    demonstrate(Pipeline(recipe(), console))
     few = read_episodes(folder / "demonstrations" / "episodes.jsonl")
-    Pipeline(recipe("demonstrations.per_task=5"), console).demonstrations()
+    demonstrate(Pipeline(recipe("demonstrations.per_task=5"), console))
     more = read_episodes(folder / "demonstrations" / "episodes.jsonl")
     assert len(few) == 2
     assert len(more) == 5
@@ -109,15 +113,15 @@ def test_more_demonstrations_are_added_to_those_there(folder: Path) -> None:
 def test_evaluation_is_the_same_for_the_same_seed(folder: Path) -> None:
     console = Console(file=io.StringIO())
     pipeline = Pipeline(recipe("evaluation.per_task=3"), console)
-    pipeline.demonstrations()
-    policy = pipeline.behavior_cloning()
+    demonstrate(pipeline)
+    policy = pipeline.do(pipeline.behavior_cloning())
     assert "None has been measured." in (policy / "README.md").read_text()
-    pipeline.evaluate("seen", policy)
+    pipeline.do(pipeline.evaluation("seen", policy))
     assert "|  | seen |\n| --- | --- |\n| episodes | 3 |" in (policy / "README.md").read_text()
     file = folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
     first = {episode.id: episode.segments for episode in read_episodes(file)}
     file.unlink()
-    pipeline.evaluate("seen", policy)
+    pipeline.do(pipeline.evaluation("seen", policy))
     assert {episode.id: episode.segments for episode in read_episodes(file)} == first
     assert len(first) == 3
 
@@ -139,7 +143,7 @@ STAGE_2 = (
 
 def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Path) -> None:
     said = said_by_running(*STAGE_2, "collection.rounds=2")
-    assert "seen, behaviour cloning" in said
+    assert "seen, behavior cloning" in said
     assert "seen, offline RL" in said
     for number in (1, 2):
         episodes = read_episodes(folder / "collection" / f"round-{number}" / "episodes.jsonl")
@@ -178,12 +182,12 @@ def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Pa
 def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(folder: Path) -> None:
     quiet = Console(file=io.StringIO())
     pipeline = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'"), quiet)
-    pipeline.demonstrations()
-    pipeline.behavior_cloning()
-    together = {episode.id: episode.segments for episode in pipeline.collect()}
-    pipeline.folder.collected(1).unlink()
+    demonstrate(pipeline)
+    pipeline.do(pipeline.behavior_cloning())
+    together = {episode.id: episode.segments for episode in pipeline.do(pipeline.collection())}
+    pipeline.context.layout.collected(1).unlink()
     one_by_one = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'", "evaluation.concurrent=1"), quiet)
-    alone = {episode.id: episode.segments for episode in one_by_one.collect()}
+    alone = {episode.id: episode.segments for episode in one_by_one.do(one_by_one.collection())}
     assert {name: [s.subtask for s in said] for name, said in alone.items()} == {
         name: [s.subtask for s in said] for name, said in together.items()
     }
@@ -192,37 +196,38 @@ def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(fol
 
 def test_in_which_order_episodes_ended_changes_nothing(folder: Path) -> None:
     pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
-    pipeline.demonstrations()
-    pipeline.behavior_cloning()
-    pipeline.collect()
-    first = [episode.id for episode in pipeline.load_collected(1)]
-    file = pipeline.folder.collected(1)
+    demonstrate(pipeline)
+    pipeline.do(pipeline.behavior_cloning())
+    pipeline.do(pipeline.collection())
+    first = [episode.id for episode in pipeline.collection().load()]
+    file = pipeline.context.layout.collected(1)
     file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
-    assert [episode.id for episode in pipeline.load_collected(1)] == first
+    assert [episode.id for episode in pipeline.collection().load()] == first
 
 
 def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
-    pipeline.demonstrations()
-    pipeline.behavior_cloning()
+    demonstrate(pipeline)
+    pipeline.do(pipeline.behavior_cloning())
     with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
-        pipeline.offline_rl()
-    pipeline.folder.collected(1).parent.mkdir(parents=True)
-    pipeline.folder.collected(1).touch()
+        pipeline.do(pipeline.offline_rl())
+    pipeline.context.layout.collected(1).parent.mkdir(parents=True)
+    pipeline.context.layout.collected(1).touch()
     with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
-        pipeline.offline_rl()
-    pipeline.collect()
+        pipeline.do(pipeline.offline_rl())
+    pipeline.do(pipeline.collection())
     with pytest.raises(DataError, match="4 of 6 collected episodes; run `step-hrl collect`"):
-        Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO())).offline_rl()
-    unrewarded(pipeline.folder.demonstrations)
+        more = Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO()))
+        more.do(more.offline_rl())
+    unrewarded(pipeline.demonstrations.file)
     with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):
-        pipeline.offline_rl()
-    pipeline.folder.demonstrations.unlink()
-    pipeline.demonstrations()
+        pipeline.do(pipeline.offline_rl())
+    pipeline.demonstrations.file.unlink()
+    demonstrate(pipeline)
     file = folder / "behavior_cloning" / "policy" / "tokenizer.json"
     file.write_text(file.read_text() + " ")
     with pytest.raises(DataError, match=r"episodes.jsonl: episode pantry/.*: collected with tokenizer"):
-        pipeline.offline_rl()
+        pipeline.do(pipeline.offline_rl())
     assert not (folder / "offline_rl").exists()
 
 
@@ -241,21 +246,21 @@ def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: 
     learnt: set[str] = set()
     for change in ("seed=0", "offline_rl.validation_fraction=0", "offline_rl.subtask_reward=trust_policy"):
         pipeline = Pipeline(recipe(*STAGE_2, "offline_rl.keep_checkpoints=1", change), quiet)
-        pipeline.demonstrations()
-        pipeline.behavior_cloning()
-        pipeline.collect()
+        demonstrate(pipeline)
+        pipeline.do(pipeline.behavior_cloning())
+        pipeline.do(pipeline.collection())
         boast(pipeline)
-        learnt.add(manifest.digest_file(pipeline.offline_rl() / "critics.safetensors"))
+        learnt.add(manifest.digest_file(pipeline.do(pipeline.offline_rl()) / "critics.safetensors"))
     assert len(learnt) == 3
 
 
 def boast(pipeline: Pipeline) -> None:
     """Put in the place of a round's episodes demonstrations whose every claim the world denies."""
-    file = pipeline.folder.collected(1)
+    file = pipeline.context.layout.collected(1)
     played = read_episodes(file)
     file.unlink()
     with EpisodeWriter(file) as writer:
-        for replaced, episode in zip(played, cycle(pipeline.load_demonstrations()), strict=False):
+        for replaced, episode in zip(played, cycle(pipeline.demonstrations.load()), strict=False):
             segments: list[Segment] = []
             for segment in episode.segments:
                 denied = tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
@@ -265,11 +270,11 @@ def boast(pipeline: Pipeline) -> None:
 
 
 def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
-    method, reference = (load_recipe_text(f"preset: {preset}\noffline_rl: {{}}") for preset in ("method", "reference"))
-    assert method.offline_rl is not None
+    paper, reference = (load_recipe_text(f"preset: {preset}\noffline_rl: {{}}") for preset in ("paper", "reference"))
+    assert paper.offline_rl is not None
     assert reference.offline_rl is not None
     departures = {
-        name: (getattr(method.offline_rl, name), getattr(reference.offline_rl, name))
+        name: (getattr(paper.offline_rl, name), getattr(reference.offline_rl, name))
         for name in ("policy_loss", "expectile", "q_read_at", "discount", "subtask_reward")
     }
     assert departures == {
@@ -279,11 +284,11 @@ def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
         "discount": ("step", "decision"),
         "subtask_reward": ("verified", "trust_policy"),
     }
-    assert (method.offline_rl.selection.split, reference.offline_rl.selection.split) == ("dev", "test")
-    assert (method.collection.temperature, reference.collection.temperature) == (1.0, 0.0)
-    assert (method.agent.unreadable_action, reference.agent.unreadable_action) == (None, "None")
-    assert (method.agent.complete_on_invalid_action, reference.agent.complete_on_invalid_action) == (False, True)
-    assert (method.evaluation.failed_as_zero, reference.evaluation.failed_as_zero) == (False, True)
+    assert (paper.offline_rl.selection.split, reference.offline_rl.selection.split) == ("dev", "test")
+    assert (paper.collection.temperature, reference.collection.temperature) == (1.0, 0.0)
+    assert (paper.agent.unreadable_action, reference.agent.unreadable_action) == (None, "None")
+    assert (paper.agent.complete_on_invalid_action, reference.agent.complete_on_invalid_action) == (False, True)
+    assert (paper.evaluation.failed_as_zero, reference.evaluation.failed_as_zero) == (False, True)
     mixed = load_recipe_text("preset: reference\noffline_rl: {expectile: 0.9}")
     assert mixed.offline_rl is not None
     assert (mixed.offline_rl.expectile, mixed.offline_rl.discount) == (0.9, "decision")

@@ -12,7 +12,7 @@ from step_hrl.envs.base import TextEnv
 from step_hrl.envs.pool import LocalPool
 from step_hrl.errors import DataError
 from step_hrl.experts.base import expert_for
-from step_hrl.experts.engine import ExpertEngine
+from step_hrl.experts.engine import ExpertEngine, NoisyEngine
 from step_hrl.recipes import load_recipe
 from step_hrl.rollout import rollout
 from step_hrl.runs.layout import RECIPE_FILE
@@ -54,8 +54,12 @@ def load_agent(policy: str | Path) -> LoadedAgent:
     return LoadedAgent(agent_for(recipe.agent), engine)
 
 
-def load_expert(world: str) -> LoadedAgent:
-    """The rule-based expert of a world, such as ``pantry``, as an agent to play.
+def load_expert(world: str, *, action_noise: float = 0.0) -> LoadedAgent:
+    """The rule-based expert of a world as an agent to play.
+
+    Args:
+        world: such as ``pantry``.
+        action_noise: share of its actions that are replaced by mistakes; which ones follows from task and seed.
 
     Raises:
         WorldError: the world has no expert.
@@ -68,7 +72,12 @@ def load_expert(world: str) -> LoadedAgent:
     """
     from step_hrl.agents.step_hrl import StepHrlAgent
 
-    return LoadedAgent(StepHrlAgent(complete_on_invalid_action=True), ExpertEngine(expert_for(world)))
+    expert = expert_for(world)
+    engine = ExpertEngine(expert)
+    return LoadedAgent(
+        StepHrlAgent(complete_on_invalid_action=True),
+        NoisyEngine(engine, expert, action_noise) if action_noise else engine,
+    )
 
 
 def play(

@@ -46,7 +46,6 @@ class Pipeline:
         layout = RunLayout(recipe.folder, demonstrations)
         self.context = RunContext(recipe, layout, world_for(recipe.world), agent_for(recipe.agent), console)
         self.demonstrations = Demonstrations(self.context)
-        self.behavior_cloning = BehaviorCloning(self.context, self.demonstrations)
         for split in recipe.evaluation.splits:
             self.context.tasks(split)
         if recipe.offline_rl is not None:
@@ -63,7 +62,11 @@ class Pipeline:
     def policy_folder(self) -> Path:
         """The policy of the latest stage that has been done."""
         trained = (self.context.layout.policy(number) for number in reversed(self.rounds))
-        return next((folder for folder in trained if folder.is_dir()), self.behavior_cloning.policy)
+        return next((folder for folder in trained if folder.is_dir()), self.context.layout.policy(0))
+
+    def behavior_cloning(self) -> BehaviorCloning:
+        """Stage 1."""
+        return BehaviorCloning(self.context, self.demonstrations)
 
     def collection(self, number: int = 1) -> Collection:
         """A round's collection."""
@@ -125,7 +128,7 @@ class Pipeline:
         """The trained policies by the name of their stage."""
         check_trackers(self.context)
         self.do(self.demonstrations)
-        policies = {"behavior cloning": self.do(self.behavior_cloning)}
+        policies = {"behavior cloning": self.do(self.behavior_cloning())}
         for number in self.rounds:
             self.do(self.collection(number))
             policies["offline RL"] = self.do(self.offline_rl(number))

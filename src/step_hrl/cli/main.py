@@ -101,7 +101,7 @@ def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Stage 1: behaviour cloning on the recipe's demonstrations."""
     with signals.listening():
         pipeline = _pipeline(recipe, overrides)
-        folder = pipeline.do(pipeline.behavior_cloning)
+        folder = pipeline.do(pipeline.behavior_cloning())
     Console().print(f"policy: {folder}", markup=False)
 
 
