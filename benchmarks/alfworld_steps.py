@@ -1,9 +1,10 @@
-"""ALFWorld steps a second without a model: our environment against the packages as they come, in one run.
+"""ALFWorld steps per second without a model: our environment against the unmodified packages.
 
     .venv/bin/python benchmarks/alfworld_steps.py
 
-Both replay the benchmark's own solutions of the same games, a process each, one after the other; then ours plays 200
-games for how its memory grows. Needs the games (`alfworld-download`, or ALFWORLD_DATA). Printed as JSON.
+Both replay the benchmark's own solutions of the same games, each in its own process, one after the other. Then our
+environment plays 200 games to measure how its memory grows. Needs the games (`alfworld-download`, or ALFWORLD_DATA).
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from step_hrl.types import Task
 
 GAMES_PER_TYPE = 5
 LONG_RUN_GAMES = 200
-WARM_GAMES = 20
-"""Games after which memory is looked at first: by then all caches are as full as they get."""
+WARMUP_GAMES = 20
+"""Games before memory is first measured: by then all caches are full."""
 
 
 def main() -> None:
@@ -40,13 +41,13 @@ def main() -> None:
 
 
 def in_process(function: Callable[[Connection], None]) -> dict[str, float]:
-    """Run a measurement in a process of its own: ours changes the packages it loads."""
+    """Run a measurement in a process of its own, as our environment patches the packages."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=function, args=(there,))
+    receiver, sender = context.Pipe()
+    process = context.Process(target=function, args=(sender,))
     process.start()
-    there.close()
-    found = here.recv()
+    sender.close()
+    found = receiver.recv()
     process.join()
     return found
 
@@ -56,7 +57,7 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 def games() -> list[tuple[Task, Path, list[str]]]:
-    """Some games of each type, each with the solution it comes with."""
+    """Some games of each type, each with its own solution."""
     files = find_games(data_folder(), "seen").files
     tasks = Alfworld().tasks("seen", per_task=GAMES_PER_TYPE)
     return [(task, files[task.name][task.variation], solution(files[task.name][task.variation])) for task in tasks]
@@ -66,16 +67,16 @@ def solution(file: Path) -> list[str]:
     return json.loads(file.read_text(encoding="utf-8"))["walkthrough"]
 
 
-def measure_ours(sent: Connection) -> None:
+def measure_ours(sender: Connection) -> None:
     env = Alfworld().open().env()
 
     def start(task: Task, file: Path) -> None:
         env.reset(task)
 
-    sent.send(measured(start, start, lambda action: env.step(action)[2]))
+    sender.send(measured(start, start, lambda action: env.step(action)[2]))
 
 
-def measure_stock(sent: Connection) -> None:
+def measure_stock(sender: Connection) -> None:
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from textworld import EnvInfos
     from textworld.envs.pddl import PddlEnv
@@ -86,13 +87,13 @@ def measure_stock(sent: Connection) -> None:
         game.load(str(file))
         game.reset()
 
-    sent.send(measured(first, lambda task, file: game.reset(), lambda action: game.step(action)[2]))
+    sender.send(measured(first, lambda task, file: game.reset(), lambda action: game.step(action)[2]))
 
 
 def measured(
     first: Callable[[Task, Path], None], again: Callable[[Task, Path], None], step: Callable[[str], bool]
 ) -> dict[str, float]:
-    """Mean seconds of loading a new game, of starting it again, and of a step."""
+    """Mean seconds of loading a new game, of resetting it, and of a step."""
     played = games()
     task, file, _ = played.pop(0)
     first(task, file)  # imports and first parses
@@ -114,7 +115,7 @@ def measured(
     return {key: total / counts[key] for key, total in seconds.items()}
 
 
-def memory(sent: Connection) -> None:
+def memory(sender: Connection) -> None:
     """Megabytes after some games and after many, in one environment."""
     env = Alfworld().open().env()
     files = find_games(data_folder(), "train").files
@@ -124,9 +125,9 @@ def memory(sent: Connection) -> None:
         env.reset(task)
         for action in solution(files[task.name][task.variation]):
             env.step(action)
-        if number in (WARM_GAMES, LONG_RUN_GAMES):
+        if number in (WARMUP_GAMES, LONG_RUN_GAMES):
             found[f"megabytes_after_{number}_games"] = round(resident_megabytes())
-    sent.send(found)
+    sender.send(found)
 
 
 def resident_megabytes() -> float:

@@ -1,11 +1,11 @@
-"""Episodes a minute: 32 interleaved episodes against one at a time, same model, same tasks, in one run.
+"""Episodes per minute: 32 interleaved episodes against one at a time, with the same model and tasks.
 
-    .venv/bin/python benchmarks/interleaving.py [POLICY_FOLDER]    # the quickstart's stage 1 when none is given
+    .venv/bin/python benchmarks/interleaving.py [POLICY_FOLDER]    # default: the quickstart's stage 1
 
-Plays ScienceWorld tasks with a trained policy, the same train variations in both ways, which alternate so that a noisy
-machine troubles both. The queue is three times as long as the places, so that the end, when few episodes are left to
-share a batch, does not stand for the whole, and no task comes twice, for a greedy engine remembers its answers. One
-engine thread leaves the other core to the worlds. Printed as JSON.
+Plays ScienceWorld train variations with a trained policy. Both variants play the same tasks and alternate, so that load
+on the machine affects both. The queue holds three times as many episodes as are played at once, so that the end, where
+few are left to share a batch, does not dominate; no task is played twice, as a greedy engine remembers its answers. One
+engine thread leaves the other core to the environments. Prints JSON.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ INTERLEAVED = 32
 WORKERS = 2
 ROUNDS = 2
 VARIATIONS = 24
-"""Of each task: 96 episodes an interleaved round."""
+"""Of each task: 96 episodes in an interleaved round."""
 ALONE_EVERY = 13
-"""One at a time, each round plays every thirteenth of the episodes, others each round."""
+"""A round one at a time plays every thirteenth episode, different ones in each round."""
 
 
 @dataclass
 class Totals:
-    """What one way of playing has done so far."""
+    """What one variant has played so far."""
 
     episodes: int = 0
     actions: int = 0
@@ -62,7 +62,7 @@ def main() -> None:
     tasks = [task for one_of_each in zip(*by_name, strict=True) for task in one_of_each]
     together, alone = Totals(), Totals()
     with WorkerPool(world, workers=WORKERS, simulators_per_worker=INTERLEAVED // WORKERS, max_episode_steps=30) as pool:
-        play(tasks[:4], engine, pool, 4)  # JVMs and kernels warm up before the clock runs
+        play(tasks[:4], engine, pool, 4)  # warm up JVMs and kernels before time is measured
         for number in range(ROUNDS):
             part = tasks[number::ALONE_EVERY]
             for totals, chosen, concurrent in ((together, tasks, INTERLEAVED), (alone, part, 1)):

@@ -1,16 +1,16 @@
-"""Transitions a second of stage 2: one pass over trajectories_of rows, against the public code's schedule, in one run.
+"""Stage 2, transitions per second: one pass over trajectories against the schedule of the public code.
 
     .venv/bin/python benchmarks/offline_rl_step.py [EPISODES_FILE]
 
-The public code updates critic and policy apart: the critic reads state and utterance in one pass over the backbone and
-the next state in another, and goes back through it; the policy reads state and utterance once more, and goes back
-again. That makes three forward and two backward passes of batches drawn at random and padded to their longest, with
-scores of every token's vocabulary. Here the same losses come from one pass each way. Both ways update the same model
-with the same optimizer on the same transitions: 16 to a batch for the public schedule, and as many padded tokens to a
-batch for ours as that makes on average. They alternate, so that a noisy machine troubles both. Peak memory is measured
-apart, each way in a process of its own. Printed as JSON.
+The public code updates critic and policy separately. For the critic, one forward pass reads state and utterance, a
+second one reads the next state, and a backward pass follows; for the policy, state and utterance are read again, with
+another backward pass. These are three forward and two backward passes over random batches, padded to their longest
+row, with logits for every token. Here the same losses need one forward and one backward pass. Both variants update the
+same model with the same optimizer on the same transitions: batches of 16 transitions for the public schedule, and
+batches with the same mean number of padded tokens for ours. They alternate, so that load on the machine affects both.
+Peak memory is measured separately, each variant in a process of its own. Prints JSON.
 
-Without a file, demonstrations of the pantry world are made.
+Without a file, the transitions come from demonstrations of the pantry environment.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ BACKBONE = BackboneConfig(tiny=TinyConfig(width=192, layers=4, heads=3))
 BATCH = 16
 ROUNDS = 3
 SECONDS = 10.0
-"""How long each way runs in a round."""
-WARM = 30
-"""Updates of each way before the clock runs."""
+"""How long each variant runs in a round."""
+WARMUP = 30
+"""Updates of each variant before time is measured."""
 EPISODES = 60
 
 Update = Callable[[], int]
-"""Does one update of the weights and says how many transitions it read."""
+"""Does one update of the weights and returns how many transitions it read."""
 
 
 def main() -> None:
@@ -72,20 +72,20 @@ def main() -> None:
     if len(sys.argv) > 2:
         sys.exit("usage: offline_rl_step.py [EPISODES_FILE]")
     file = sys.argv[1] if len(sys.argv) == 2 else ""
-    ways = {"ours": ours(file), "public_schedule": public_schedule(file)}
-    for update in ways.values():
-        for _ in range(WARM):  # kernels are compiled for each new shape
+    updates = {name: make(file) for name, make in VARIANTS.items()}
+    for update in updates.values():
+        for _ in range(WARMUP):  # kernels are compiled for each new shape
             update()
-    read = dict.fromkeys(ways, 0)
-    seconds = dict.fromkeys(ways, 0.0)
+    read = dict.fromkeys(updates, 0)
+    seconds = dict.fromkeys(updates, 0.0)
     for _ in range(ROUNDS):
-        for name, update in ways.items():
+        for name, update in updates.items():
             begun = time.perf_counter()
             while (spent := time.perf_counter() - begun) < SECONDS:
                 read[name] += update()
             seconds[name] += spent
-    rates = {name: read[name] / seconds[name] for name in ways}
-    memory = {name: peak_memory(name, file) for name in ways}
+    rates = {name: read[name] / seconds[name] for name in updates}
+    memory = {name: peak_memory(name, file) for name in updates}
     figures = {
         "episodes": file or f"pantry demonstrations ({EPISODES})",
         "threads": torch.get_num_threads(),
@@ -97,16 +97,15 @@ def main() -> None:
 
 
 def ours(file: str) -> Update:
-    """One forward and one backward pass over rows of similar length, most next states among them."""
+    """One forward and one backward pass over trajectories of similar length; most next states are their own rows."""
     torch.manual_seed(0)
-    told = load(file)
-    objective = make_objective(told)
+    loaded = load(file)
+    objective = make_objective(loaded)
     config = objective.config
-    trajectories = encode(told, objective.backbone.tokenizer, config, 2048)
+    trajectories = encode(loaded, objective.backbone.tokenizer, config, 2048)
     at_random = list(islice(batches(singly(trajectories)), 200))
-    tokens = sum(BATCH * max(len(trajectory.transitions[0]) for trajectory in some) for some in at_random) // len(
-        at_random
-    )
+    padded = [BATCH * max(len(trajectory.transitions[0]) for trajectory in batch) for batch in at_random]
+    tokens = sum(padded) // len(padded)
     samples = [piece for trajectory in trajectories for piece in pieces(trajectory, tokens // 2)]
     sizes = [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
     order = cycle(batches_of_similar_length(sizes, tokens, 0, 0))
@@ -126,12 +125,12 @@ def ours(file: str) -> Update:
 
 
 def public_schedule(file: str) -> Update:
-    """Three forward and two backward passes over random batches, each padded to its longest."""
+    """Three forward and two backward passes over random batches, each padded to its longest row."""
     torch.manual_seed(0)
-    told = load(file)
-    objective = make_objective(told)
+    loaded = load(file)
+    objective = make_objective(loaded)
     backbone, critics, config = objective.backbone, objective.critics, objective.config
-    order = batches(singly(encode(told, backbone.tokenizer, config, 2048)))
+    order = batches(singly(encode(loaded, backbone.tokenizer, config, 2048)))
     actor = torch.optim.AdamW([p for p in backbone.parameters() if p.requires_grad], lr=1e-5, fused=True)
     critic = torch.optim.AdamW([p for p in critics.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
@@ -145,22 +144,22 @@ def public_schedule(file: str) -> Update:
         following = collate([Trajectory((as_state(trajectory),)) for trajectory in chosen], pad)
         rows = torch.arange(len(chosen))
         with backbone.autocast("auto"):
-            # First the critic: s and u in one pass, s' in another.
+            # The critic: s and u in one pass, s' in another.
             hidden = read(now).float()
             with torch.no_grad():
                 after = read(following).float()[rows, following.state_end]
-            state, said = hidden[rows, now.state_end], hidden[rows, now.utterance_end]
-            estimates = critics(state, said, said, after, now.role)
+            state, utterance = hidden[rows, now.state_end], hidden[rows, now.utterance_end]
+            estimates = critics(state, utterance, utterance, after, now.role)
             target = td_target(now.reward, estimates.next_target_value, now.discount)
             value_loss = expectile_regression(estimates.value, estimates.target_q, config.expectile)
             (squared_error(estimates.q, target).sum(dim=0) + value_loss).mean().backward()
             critic.step()
             critic.zero_grad()
             actor.zero_grad()
-            # Then the policy, with a pass of its own and scores of all tokens.
+            # The policy, with a pass of its own and the logits of all tokens.
             logits = backbone.logits(read(now))
-            chances = logits[:, :-1].log_softmax(dim=-1).gather(2, now.input_ids[:, 1:, None])[..., 0]
-            log_probs = torch.cat([chances.new_zeros(len(chosen), 1), chances], dim=1)
+            chosen_log_probs = logits[:, :-1].log_softmax(dim=-1).gather(2, now.input_ids[:, 1:, None])[..., 0]
+            log_probs = torch.cat([chosen_log_probs.new_zeros(len(chosen), 1), chosen_log_probs], dim=1)
             weight = advantage_weight(estimates.target_q - estimates.value, config.awr_beta, config.awr_max_weight)
             (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
         actor.step()
@@ -171,11 +170,11 @@ def public_schedule(file: str) -> Update:
     return update
 
 
-WAYS: dict[str, Callable[[str], Update]] = {"ours": ours, "public_schedule": public_schedule}
+VARIANTS: dict[str, Callable[[str], Update]] = {"ours": ours, "public_schedule": public_schedule}
 
 
 def singly(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """Every transition by itself, with the state it led to."""
+    """Each transition as a trajectory of its own, with its next state."""
     return [
         Trajectory((transition,), after=following)
         for trajectory in trajectories
@@ -188,7 +187,7 @@ def singly(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def as_state(trajectory: Trajectory) -> TransitionTokens:
-    """The state after a single transition as a row of its own, padded by an utterance that nobody reads."""
+    """The next state of a single transition as a row of its own, with a token of utterance that is not read."""
     transition = trajectory.transitions[0]
     return type(transition)(
         transition.role,
@@ -205,9 +204,9 @@ def batches(samples: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
             yield [samples[index] for index in order[start : start + BATCH]]
 
 
-def make_objective(told: Sequence[Transition]) -> OfflineRL:
-    """The same model whichever way it is trained; the critics' gradient reaches the backbone, as in the public code."""
-    texts = (text for t in told for text in (t.state, f" {t.utterance}\n"))
+def make_objective(loaded: Sequence[Transition]) -> OfflineRL:
+    """The model that both variants train; the critics' gradient reaches the backbone, as in the public code."""
+    texts = (text for t in loaded for text in (t.state, f" {t.utterance}\n"))
     backbone = backbones.load(BACKBONE, texts=texts, device="cpu").train()
     config = OfflineRLConfig(critic_grad_scale=1.0)
     return OfflineRL(backbone, Critics(BACKBONE.tiny.width), config)
@@ -223,14 +222,14 @@ def load(file: str) -> list[Transition]:
 
 
 def peak_memory(name: str, file: str) -> int:
-    """Peak resident memory (MB) of a process that does fifty updates one way."""
+    """Peak resident memory (MB) of a process that does fifty updates of one variant."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, (name, file))
 
 
 def _measure(name: str, file: str) -> int:
-    update = WAYS[name](file)
-    for _ in islice(cycle((0,)), 50):
+    update = VARIANTS[name](file)
+    for _ in range(50):
         update()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 

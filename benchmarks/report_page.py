@@ -1,10 +1,9 @@
-"""How long a report of 5,000 episodes takes to write and to open, and how large it is.
+"""Time to write and to open a report of 5,000 episodes, and its size.
 
     python benchmarks/report_page.py [EPISODES]
 
-The episodes are those of pantry's expert with mistakes, in several repeats. Opening is measured in headless Chromium,
-from the address to the page being ready, best of three; it is left out without Chromium and playwright. Printed as
-JSON.
+The episodes are repeated pantry demonstrations with action noise. Opening is measured in headless Chromium, from
+navigation to the page being ready, best of three; it is skipped without Chromium or playwright. Prints JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def main(episodes: int) -> None:
 
 
 def write_run(folder: Path, episodes: int) -> None:
-    """An evaluation of so many episodes."""
+    """Write a run with an evaluation of this many episodes."""
     world, expert = PantryWorld(), expert_for("pantry")
     env, tasks = world.open().env(), world.tasks("train")
     file = folder / "evaluation" / "behavior_cloning-train" / "episodes.jsonl"
@@ -54,12 +53,12 @@ def write_run(folder: Path, episodes: int) -> None:
     with file.open("wb") as stream:
         for number in range(episodes):
             task, repeat = tasks[number % len(tasks)], number // len(tasks)
-            shown = expert(env, task, max_episode_steps=50, perturbed=0.3, repeat=repeat).episode
-            stream.write(encode_line(replace(shown, id=f"{task.key}/{repeat}")))
+            episode = expert(env, task, max_episode_steps=50, perturbed=0.3, repeat=repeat).episode
+            stream.write(encode_line(replace(episode, id=f"{task.key}/{repeat}")))
 
 
 def open_seconds(page: Path) -> float | None:
-    """Until the page has listed its episodes; None where there is no browser."""
+    """Seconds until the page has listed its episodes, or None without a browser."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None or find_spec("playwright") is None:
         return None

@@ -1,8 +1,8 @@
-"""ScienceWorld steps a second without a model: our connection against the package's own wrapper, in one run.
+"""ScienceWorld steps per second without a model: our connection against the package's own wrapper.
 
     .venv/bin/python benchmarks/scienceworld_steps.py
 
-Both replay the same gold paths, one process and one JVM each, one after the other. Printed as JSON.
+Both replay the same gold paths, with one process and one JVM each, one after the other. Prints JSON.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from step_hrl.types import Task
 
 TASKS = ("find-plant", "boil", "use-thermometer", "test-conductivity", "chemistry-mix")
 STOCK_STEPS = 60
-"""The stock wrapper is slow: it gets fewer steps."""
+"""The stock wrapper is slow, so it takes fewer steps."""
 
 
 def main() -> None:
     """Measure and print."""
     world = ScienceWorld()
-    host = world.open()
-    env = host.env()
+    factory = world.open()
+    env = factory.env()
     tasks = world.tasks("train", TASKS, per_task=3)
     paths = [(task, env.gold_actions(task)) for task in tasks]
-    for task, actions in paths:  # warm the JVM up before the clock runs
+    for task, actions in paths:  # warm up the JVM before time is measured
         replay(env, task, actions)
     steps, seconds, resets = 0, 0.0, 0.0
     for task, actions in paths:
@@ -41,7 +41,7 @@ def main() -> None:
             if env.step(action)[2]:
                 break
         seconds += time.perf_counter() - begun
-    host.close()
+    factory.close()
     ours = steps / seconds
     stock = stock_rate(paths)
     figures = {
@@ -63,7 +63,7 @@ def replay(env: Any, task: Task, actions: list[str]) -> None:
 
 
 def stock_rate(paths: list[tuple[Task, list[str]]]) -> float:
-    """Steps a second of the package's own wrapper on the same paths."""
+    """Steps per second of the package's own wrapper on the same paths."""
     env = StockEnv("", envStepLimit=1000)
     steps, seconds = 0, 0.0
     for task, actions in paths:

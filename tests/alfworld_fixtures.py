@@ -1,4 +1,4 @@
-"""ALFWorld games of our own: one small home, six tasks, with the domain and the grammar of the installed package."""
+"""Small ALFWorld games: one room, one game of each task type, with the installed package's domain and grammar."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _FURNITURE = {
     "Cabinet_bar_1": ("Cabinet", 8),
     "Cabinet_bar_2": ("Cabinet", 9),
 }
-"""Kind and location: the drawer is within the desk's reach."""
+"""Receptacle type and location; the drawer can be reached from the desk."""
 _CLOSED = ("Drawer", "Microwave", "Fridge", "Cabinet")
-_THINGS = {
+_OBJECTS = {
     "Pen": ["Drawer_bar_1"],
     "Book": ["Bed_bar_1", "Desk_bar_1"],
     "Mug": ["Cabinet_bar_2"],
@@ -42,12 +42,12 @@ _THINGS = {
 }
 
 
-def problem(goal: str, things: Mapping[str, list[str]]) -> str:
-    """The home as a planning problem."""
-    named = [(f"{kind}_bar_{n}", kind, place) for kind, places in things.items() for n, place in enumerate(places, 1)]
+def problem(goal: str, objects: Mapping[str, list[str]]) -> str:
+    """The room with these objects as a PDDL planning problem."""
+    named = [(f"{kind}_bar_{n}", kind, place) for kind, places in objects.items() for n, place in enumerate(places, 1)]
     kinds = sorted({kind for kind, _ in _FURNITURE.values()})
     declared = ["agent1 - agent", *(f"loc_bar_{place} - location" for place in range(10))]
-    declared += [f"{kind}Type - rtype" for kind in kinds] + [f"{kind}Type - otype" for kind in things]
+    declared += [f"{kind}Type - rtype" for kind in kinds] + [f"{kind}Type - otype" for kind in objects]
     declared += [f"{name} - receptacle" for name in _FURNITURE] + [f"{name} - object" for name, _, _ in named]
     facts = ["(atLocation agent1 loc_bar_0)"]
     for name, (kind, place) in _FURNITURE.items():
@@ -56,8 +56,8 @@ def problem(goal: str, things: Mapping[str, list[str]]) -> str:
     facts += [
         f"(canContain {kind}Type {thing}Type)"
         for kind in kinds
-        for thing in things
-        if (kind, thing) != ("Bed", "Apple")  # a bed is no place to leave an apple
+        for thing in objects
+        if (kind, thing) != ("Bed", "Apple")  # the bed cannot hold the apple
     ]
     for name, kind, place in named:
         facts += [f"(objectType {name} {kind}Type)", f"(inReceptacle {name} {place})"]
@@ -65,7 +65,7 @@ def problem(goal: str, things: Mapping[str, list[str]]) -> str:
         facts += [f"({able} {name})" for able in ("pickupable", "cleanable", "heatable", "coolable")]
         facts += [f"(toggleable {name})"] if kind == "DeskLamp" else []
     return (
-        f"(define (problem home) (:domain alfred)\n(:objects\n{chr(10).join(declared)}\n)\n"
+        f"(define (problem room) (:domain alfred)\n(:objects\n{chr(10).join(declared)}\n)\n"
         f"(:init\n{chr(10).join(facts)}\n)\n(:goal {goal}))\n"
     )
 
@@ -96,13 +96,13 @@ GOALS = {
 
 
 def write_game(data: Path, split: str, task: str, trial: str = "trial_1", *, solvable: bool = True) -> Path:
-    """Write one game where a world with this data folder finds it."""
+    """Write one game to a data folder; return its file."""
     info = pytest.importorskip("alfworld.info", reason="needs the alfworld extra")
     grammar = Path(info.ALFRED_TWL2_PATH).read_text(encoding="utf-8")
     game = {
         "pddl_domain": Path(info.ALFRED_PDDL_PATH).read_text(encoding="utf-8"),
         "grammar": grammar.replace("UNKNOWN GOAL.", INSTRUCTIONS[task]),
-        "pddl_problem": problem(GOALS[task], _THINGS),
+        "pddl_problem": problem(GOALS[task], _OBJECTS),
         "solvable": solvable,
         "walkthrough": [],
     }
@@ -113,7 +113,7 @@ def write_game(data: Path, split: str, task: str, trial: str = "trial_1", *, sol
 
 
 def write_games(data: Path, *splits: str) -> None:
-    """Write a game of each task for each split."""
+    """Write a game of each task type for each split."""
     for split in splits:
         for task in INSTRUCTIONS:
             write_game(data, split, task)

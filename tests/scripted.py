@@ -1,4 +1,4 @@
-"""A world and an engine whose every word is written down, for tests of the loop."""
+"""A small environment and an engine with scripted answers, for tests of the interaction loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from step_hrl.types import Ask, Observation, Role, Task, Usage, Utterance
 
 @dataclass(frozen=True)
 class CountingWorld:
-    """A world whose score is the share of five `count` actions done; other actions are invalid.
+    """A world whose score is the share of five ``count`` actions taken; other actions are invalid.
 
-    ``die`` kills the worker's process, ``hang`` sleeps for a minute, ``raise`` fails in Python.
+    ``die`` ends the worker process, ``hang`` sleeps for a minute, ``raise`` raises an exception.
     """
 
     @property
@@ -47,7 +47,7 @@ class CountingEnv:
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
         self.count = 0
-        return self._see("You begin."), {"instruction": f"Count to five ({task.variation})."}
+        return self._observe("You begin."), {"instruction": f"Count to five ({task.variation})."}
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
         if action == "die":
@@ -60,15 +60,15 @@ class CountingEnv:
         self.count += is_valid_action
         info: Info = {"score": self.count / 5, "success": self.count == 5, "is_valid_action": is_valid_action}
         text = f"You count to {self.count}." if is_valid_action else "Nothing happens."
-        return self._see(text), 0.2 * is_valid_action, self.count == 5, False, info
+        return self._observe(text), 0.2 * is_valid_action, self.count == 5, False, info
 
-    def _see(self, text: str) -> Observation:
+    def _observe(self, text: str) -> Observation:
         return Observation(text, f"room: {self.count} marks", "chalk")
 
 
 @dataclass
 class ScriptedEngine:
-    """Answers by a function of the ask, counts characters as tokens and keeps every batch it was given."""
+    """Answers asks with a function, counts characters as tokens, and records every batch."""
 
     answer: Callable[[Ask], str]
     batches: list[list[Ask]] = field(default_factory=list[list[Ask]])

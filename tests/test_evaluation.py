@@ -1,4 +1,4 @@
-"""Every figure against a value worked out by hand."""
+"""Evaluation figures against values computed by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EPISODES = [
 ]
 
 
-def test_the_overall_figures_are_those_worked_out_by_hand() -> None:
+def test_overall_figures_match_values_computed_by_hand() -> None:
     summary = summarize(EPISODES, seed=0)
     overall = summary.overall
     assert overall.episodes == 4
@@ -72,7 +72,7 @@ def test_figures_are_given_for_each_task() -> None:
     assert by_task["melt"].mean_score_interval == Interval(0.1, 0.1)
 
 
-def test_a_failed_episode_counts_with_the_score_it_had_reached() -> None:
+def test_a_failed_episode_counts_with_the_score_it_reached() -> None:
     broken = replace(EPISODES[0], error="lost")
     assert summarize([broken], seed=0).overall.mean_score == 1.0
     assert summarize([broken], seed=0).overall.failure_rate == 1.0
@@ -86,7 +86,7 @@ def test_an_agent_without_replies_has_no_unreadable_ones() -> None:
     assert overall.longest_prompt_tokens == 0
 
 
-def test_the_interval_is_that_of_the_known_distribution_of_the_mean() -> None:
+def test_the_interval_matches_the_known_distribution_of_the_mean() -> None:
     # The mean of 400 coin throws has standard deviation 0.025: 95% of them lie within 0.049 of 0.5.
     coins = [an_episode("coin", float(index % 2)) for index in range(400)]
     interval = summarize(coins, seed=3, resamples=4000).overall.mean_score_interval
@@ -95,9 +95,9 @@ def test_the_interval_is_that_of_the_known_distribution_of_the_mean() -> None:
 
 
 def test_the_interval_of_the_mean_over_tasks_resamples_within_tasks() -> None:
-    # Tasks that always score the same leave nothing uncertain, however much they differ from each other.
-    sure = [an_episode("easy", 1.0)] * 5 + [an_episode("hard", 0.0)] * 5
-    summary = summarize(sure, seed=0)
+    # Tasks with constant scores leave no uncertainty, however much they differ from each other.
+    constant = [an_episode("easy", 1.0)] * 5 + [an_episode("hard", 0.0)] * 5
+    summary = summarize(constant, seed=0)
     assert summary.mean_score_over_tasks_interval == Interval(0.5, 0.5)
     assert summary.overall.mean_score_interval.low < 0.5 < summary.overall.mean_score_interval.high
 
@@ -136,7 +136,7 @@ def test_the_table_puts_summaries_side_by_side_out_of_100() -> None:
     assert cells("[melt]") == ["-", "25.0 (n=1)"]
 
 
-def test_a_written_summary_says_on_what_it_was_measured(tmp_path: Path) -> None:
+def test_a_written_summary_holds_its_provenance(tmp_path: Path) -> None:
     summary = summarize(EPISODES, seed=5)
     write_summary(tmp_path / "summary.json", summary, {"split": "dev", "manifest": "ab12", "java": "17.0.1"})
     written = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def test_a_written_summary_says_on_what_it_was_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"summary_version": 0}', '{"summary_version": 1}'])
-def test_what_is_no_summary_is_named(tmp_path: Path, content: str | None) -> None:
+def test_a_file_that_is_not_a_summary_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "summary.json").write_text(content)
     with pytest.raises(DataError, match=r"summary\.json: no summary .*; run `step-hrl eval` again"):

@@ -17,13 +17,13 @@ from step_hrl.losses import (
 NUMBERS = st.lists(st.floats(-4, 4, width=32), min_size=2, max_size=8)
 
 
-def test_long_utterances_weigh_no_more_than_short_ones() -> None:
+def test_likelihoods_are_means_over_the_tokens() -> None:
     log_probs = torch.tensor([[0.0, -1.0, -1.0, -4.0], [0.0, 0.0, 0.0, -2.0]])
     mask = torch.tensor([[False, True, True, True], [False, False, False, True]])
     assert utterance_log_likelihood(log_probs, mask).tolist() == [-2.0, -2.0]
 
 
-def test_what_lies_outside_the_utterance_has_no_value_and_no_gradient() -> None:
+def test_tokens_outside_the_utterance_have_no_value_and_no_gradient() -> None:
     log_probs = torch.tensor([[float("nan"), -1.0, float("inf")]], requires_grad=True)
     mask = torch.tensor([[False, True, False]])
     value = utterance_log_likelihood(log_probs, mask)
@@ -41,10 +41,10 @@ def test_a_likelihood_is_one_for_certain_utterances() -> None:
 @pytest.mark.parametrize(
     ("reward", "next_value", "discount", "target"),
     [
-        (1.0, 0.0, 0.0, 1.0),  # the subtask is done: nothing follows
-        (0.0, 0.8, 0.99, 0.792),  # one step on
+        (1.0, 0.0, 0.0, 1.0),  # terminated: nothing follows
+        (0.0, 0.8, 0.99, 0.792),  # one step
         (0.5, 0.8, 0.99**3, 0.5 + 0.970299 * 0.8),  # a subtask of three steps
-        (-1.0, -2.0, 0.5, -2.0),  # cut at the action limit: what would follow counts
+        (-1.0, -2.0, 0.5, -2.0),  # truncated: the next value counts
         (1.0, float("nan"), 0.0, 1.0),  # a terminal state's value is never read
     ],
 )
@@ -69,7 +69,7 @@ def test_at_one_half_the_expectile_is_half_of_least_squares(numbers: list[float]
 
 
 @pytest.mark.parametrize("expectile", [0.1, 0.5, 0.7, 0.9])
-def test_the_value_that_minimises_it_is_the_expectile(expectile: float) -> None:
+def test_the_minimizing_value_is_the_expectile(expectile: float) -> None:
     # The definition: the mass above, weighted by tau, balances the mass below, weighted by 1 - tau.
     qs = torch.tensor([0.0, 1.0, 4.0])
     grid = torch.linspace(0, 4, 4001)
@@ -81,12 +81,12 @@ def test_the_value_that_minimises_it_is_the_expectile(expectile: float) -> None:
 
 @given(NUMBERS, st.floats(0.05, 5), st.floats(1, 50))
 def test_weights_rise_with_the_advantage_up_to_the_clip(
-    advantages: list[float], temperature: float, most: float
+    advantages: list[float], beta: float, max_weight: float
 ) -> None:
-    weights = advantage_weight(torch.tensor(sorted(advantages)), temperature, most).tolist()
+    weights = advantage_weight(torch.tensor(sorted(advantages)), beta, max_weight).tolist()
     assert weights == sorted(weights)
-    assert all(0 <= weight <= most * (1 + 1e-6) for weight in weights)
-    assert advantage_weight(torch.zeros(1), temperature, most).tolist() == [1.0]
+    assert all(0 <= weight <= max_weight * (1 + 1e-6) for weight in weights)
+    assert advantage_weight(torch.zeros(1), beta, max_weight).tolist() == [1.0]
 
 
 def test_targets_and_weights_pass_no_gradient() -> None:

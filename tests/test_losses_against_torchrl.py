@@ -1,4 +1,4 @@
-"""The losses of stage 2 and an independent implementation of implicit Q-learning, on the same numbers."""
+"""The losses of stage 2 against an independent implementation of implicit Q-learning."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torchrl.objectives import IQLLoss
 
 from step_hrl.losses import advantage_weight, expectile_regression, squared_error, td_target
 
-EXPECTILE, TEMPERATURE, GAMMA = 0.7, 0.5, 0.9
+EXPECTILE, BETA, GAMMA = 0.7, 0.5, 0.9
 ROWS, WIDTH = 64, 5
 
 
-class Both(nn.Module):
+class QFunction(nn.Module):
     """Q of an observation and an action."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Normal(torch.distributions.Independent):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_value_q_and_policy_losses_agree() -> None:
     torch.manual_seed(0)
-    mean, value, q = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1), Both()
+    mean, value, q = nn.Linear(WIDTH, 1), nn.Linear(WIDTH, 1), QFunction()
     actor = ProbabilisticTensorDictSequential(
         Named(mean, ["observation"], ["loc"]),
         ProbabilisticTensorDictModule(
@@ -51,7 +51,7 @@ def test_value_q_and_policy_losses_agree() -> None:
         Named(value, ["observation"], ["state_value"]),
         num_qvalue_nets=1,
         loss_function="l2",
-        temperature=1 / TEMPERATURE,
+        temperature=1 / BETA,
         expectile=EXPECTILE,
         reduction="none",
     )
@@ -66,7 +66,7 @@ def test_value_q_and_policy_losses_agree() -> None:
         },
         [ROWS],
     )
-    # The loss makes Qs of its own.
+    # torchrl copies the Q function with new weights.
     own = dict(theirs.qvalue_network_params.flatten_keys(".").items())
     for name, parameter in q.named_parameters():
         parameter.data = next(v for key, v in own.items() if key.endswith(name)).data.reshape(parameter.shape).clone()
@@ -80,7 +80,7 @@ def test_value_q_and_policy_losses_agree() -> None:
         ours = {
             "loss_qvalue": squared_error(qs, target),
             "loss_value": expectile_regression(vs, qs, EXPECTILE),
-            "loss_actor": -advantage_weight(qs - vs, TEMPERATURE, 100.0) * likelihood,
+            "loss_actor": -advantage_weight(qs - vs, BETA, 100.0) * likelihood,
         }
     for name, loss in ours.items():
         assert loss.tolist() == pytest.approx(found[name].detach().flatten().tolist(), abs=1e-5), name

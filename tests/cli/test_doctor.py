@@ -1,4 +1,4 @@
-"""The doctor tells what is there from what is not, and what to do about it."""
+"""The doctor reports what is installed, what is missing, and how to get it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rendered(findings: list[Finding]) -> str:
     return console.export_text()
 
 
-def test_a_machine_that_runs_these_tests_is_ready() -> None:
+def test_the_machine_that_runs_the_tests_is_ready() -> None:
     findings = diagnose()
     assert exit_code(findings) == 0
     assert found("torch").found.startswith(metadata.version("torch"))
@@ -43,13 +43,13 @@ def test_a_machine_that_runs_these_tests_is_ready() -> None:
 
 
 @pytest.mark.parametrize(("needed", "code"), [(True, 1), (False, 0)])
-def test_only_what_is_needed_fails(needed: bool, code: int) -> None:
+def test_only_needed_findings_set_the_exit_code(needed: bool, code: int) -> None:
     findings = [Finding("a", "ok", "1"), Finding("b", "missing", "none", "get it", needed)]
     assert exit_code(findings) == code
     assert exit_code([Finding("c", "warning", "old", "renew it", needed)]) == 0
 
 
-def test_the_table_shows_each_lack_with_its_command_and_no_markup_of_its_own() -> None:
+def test_the_table_shows_remedies_and_escapes_markup() -> None:
     text = rendered([Finding("vllm", "missing", "[red]", "pip install 'step-hrl[vllm]'")])
     assert "pip install 'step-hrl[vllm]'" in text
     assert "[red]" in text
@@ -101,7 +101,7 @@ def test_java_counts_only_when_it_starts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "step-hrl[scienceworld]" in broken.remedy
 
 
-def test_games_are_counted_split_by_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_games_are_counted_by_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     assert found("ALFWorld games").state == "missing"
     assert "alfworld-download" in found("ALFWorld games").remedy
@@ -116,14 +116,14 @@ def test_games_are_counted_split_by_split(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert games.found.startswith("1 train, 2 dev, 3 seen, 4 unseen under ")
 
 
-def test_an_alfworld_of_before_the_renaming_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alfworld_before_0_4_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: "0.3.5")
     assert found("alfworld").state == "warning"
     monkeypatch.setattr(metadata, "version", lambda name: "0.4.2")
     assert found("alfworld") == Finding("alfworld", "ok", "0.4.2")
 
 
-def test_a_container_with_less_memory_than_its_machine_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_memory_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(doctor, "_CGROUP_LIMIT", limit)
     limit.write_text("max\n")

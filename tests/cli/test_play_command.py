@@ -1,4 +1,4 @@
-"""`step-hrl play` as somebody uses it: watched, paused, and with roles taken, from a terminal and from a pipe."""
+"""`step-hrl play`: watching, pausing, and answering for roles, from a terminal and from a pipe."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests import tiny_model
 from tests.cli.test_main import PANTRY
+from tests.command import COMMAND
 
 import step_hrl
 from step_hrl.cli import main as cli
@@ -21,7 +22,6 @@ from step_hrl.data.episode_files import read_episodes
 from step_hrl.stages.playing import Player
 from step_hrl.types import Episode, Role
 
-RUN = "import sys; from step_hrl.cli.main import main; sys.argv[0] = 'step-hrl'; main()"
 TASK = "put-one:210"
 
 
@@ -36,29 +36,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def policy(folder: Path) -> Path:
-    """An untrained policy that has read no more than a few words."""
+    """An untrained policy."""
     place = folder / "runs/small/behavior_cloning/policy"
     config = BackboneConfig(tiny=TinyConfig(width=16, layers=1, heads=2, vocabulary=320, context=512))
-    tiny_model.micro_backbone(config).save(place)
+    tiny_model.tiny_backbone(config).save(place)
     return place
 
 
 def play(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, *words: str
 ) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a play whose standard input is a pipe with these lines."""
+    """Exit code, standard output and standard error of `step-hrl play` with these lines as standard input."""
     monkeypatch.setattr(sys, "argv", ["step-hrl", "play", "small.yaml", *words])
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
         cli.main()
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     code = left.value.code
-    return (code if isinstance(code, int) else 0), said.out, said.err.strip()
+    return (code if isinstance(code, int) else 0), printed.out, printed.err.strip()
 
 
-def shown_by_the_expert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Episode:
-    """A demonstration, kept in a file of its own."""
+def demonstration(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Episode:
+    """A demonstration, as `step-hrl demos` writes it."""
     monkeypatch.setattr(sys, "argv", ["step-hrl", "demos", "small.yaml"])
     with pytest.raises(SystemExit):
         cli.main()
@@ -66,7 +66,7 @@ def shown_by_the_expert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Episod
 
 
 def lines_of(episode: Episode, *roles: Role) -> Iterator[str]:
-    """What a person types who takes some roles and does as in an episode."""
+    """The lines that a person types to answer for these roles as in an episode."""
     for segment in episode.segments:
         if Role.HIGH in roles:
             yield segment.subtask
@@ -77,76 +77,78 @@ def lines_of(episode: Episode, *roles: Role) -> Iterator[str]:
                 yield step.next_local_progress
 
 
-def test_a_person_wins_without_any_policy_and_no_model_is_loaded(
+def test_a_person_in_all_roles_needs_no_policy(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = shown_by_the_expert(monkeypatch, folder)
+    episode = demonstration(monkeypatch, folder)
 
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(Player, "_engine", never)
-    typed = "\n".join(lines_of(shown, *Role))
-    words = ("--split", "train", "--task", shown.task.key, "--ask", "high", "--ask", "low", "--ask", "progress")
-    code, said, failed = play(monkeypatch, capsys, typed, *words)
-    assert (code, failed) == (0, "")
-    assert f"score 100.0 of 100, success, {len(shown.steps)} actions, 0 tokens" in said
+    typed = "\n".join(lines_of(episode, *Role))
+    words = ("--split", "train", "--task", episode.task.key, "--ask", "high", "--ask", "low", "--ask", "progress")
+    code, output, error = play(monkeypatch, capsys, typed, *words)
+    assert (code, error) == (0, "")
+    assert f"score 100.0 of 100, success, {len(episode.steps)} actions, 0 tokens" in output
     for opening in ("Name the next subtask.\nTask: ", "Take the next action.\nSubtask: ", "Update the progress.\n"):
-        assert opening in said
-    assert said.count("subtask done") == sum(step.subtask_done for step in shown.steps)
+        assert opening in output
+    assert output.count("subtask done") == sum(step.subtask_done for step in episode.steps)
 
 
 def test_a_person_and_a_policy_play_together(
     policy: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = shown_by_the_expert(monkeypatch, folder)
-    typed = "\n".join(lines_of(shown, Role.HIGH, Role.LOW))
-    words = ("--split", "train", "--task", shown.task.key, "--ask", "high", "--ask", "low", "--pause")
-    code, said, failed = play(monkeypatch, capsys, typed, *words)
-    assert (code, failed) == (0, "")
-    assert "success" in said.splitlines()[-1]
-    assert "Update the progress." not in said, "its prompt is the policy's to read"
-    assert " 0 tokens" not in said.splitlines()[-1]
+    episode = demonstration(monkeypatch, folder)
+    typed = "\n".join(lines_of(episode, Role.HIGH, Role.LOW))
+    words = ("--split", "train", "--task", episode.task.key, "--ask", "high", "--ask", "low", "--pause")
+    code, output, error = play(monkeypatch, capsys, typed, *words)
+    assert (code, error) == (0, "")
+    assert "success" in output.splitlines()[-1]
+    assert "Update the progress." not in output, "the policy answers for this role"
+    assert " 0 tokens" not in output.splitlines()[-1]
 
 
-def test_an_empty_line_asks_again_and_the_end_of_the_input_leaves(
+def test_an_empty_line_asks_again_and_end_of_input_leaves(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--ask", "low", "agent.kind=flat")
-    code, said, failed = play(monkeypatch, capsys, "\ngo [bold]up[/bold]\n", *words)
-    assert (code, failed) == (0, "")
-    assert "empty reply; type an action\n> go [bold]up[/bold]\n" in said
-    assert "go [bold]up[/bold]  invalid action" in said
-    assert "History: go [bold]up[/bold] > Nothing happens." in said
-    assert said.endswith("left before the end\n")
+    code, output, error = play(monkeypatch, capsys, "\ngo [bold]up[/bold]\n", *words)
+    assert (code, error) == (0, "")
+    assert "empty reply; type an action\n> go [bold]up[/bold]\n" in output
+    assert "go [bold]up[/bold]  invalid action" in output
+    assert "History: go [bold]up[/bold] > Nothing happens." in output
+    assert output.endswith("left before the end\n")
 
 
-def test_a_policy_is_paused(policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code, said, failed = play(monkeypatch, capsys, "find it\n\n\nq\n\n\n", "--ask", "high", "--pause")
-    assert (code, failed) == (0, "")
-    assert "1 find it" in said
-    assert [f"│   {number} " in said for number in (1, 2, 3)] == [True, True, False]
-    assert said.endswith("left before the end\n")
+def test_a_policy_can_be_paused(
+    policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output, error = play(monkeypatch, capsys, "find it\n\n\nq\n\n\n", "--ask", "high", "--pause")
+    assert (code, error) == (0, "")
+    assert "1 find it" in output
+    assert [f"│   {number} " in output for number in (1, 2, 3)] == [True, True, False]
+    assert output.endswith("left before the end\n")
 
 
 @pytest.mark.parametrize("source", ["--expert", "--episodes"])
-def test_an_expert_and_a_recorded_episode_are_paused(
+def test_experts_and_recorded_episodes_can_be_paused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str
 ) -> None:
-    shown = shown_by_the_expert(monkeypatch, folder)
+    episode = demonstration(monkeypatch, folder)
     recorded = ("--episodes", "runs/small/demonstrations/episodes.jsonl")
     words = ("--expert", "--split", "train") if source == "--expert" else recorded
-    words = (*words, "--task", shown.task.key, "--pause")
-    code, said, failed = play(monkeypatch, capsys, "\nq\n", *words)
-    assert (code, failed) == (0, "")
-    assert f"│   1 {shown.steps[0].action}" in said
-    assert "│   2 " not in said
-    assert said.endswith("left before the end\n")
+    words = (*words, "--task", episode.task.key, "--pause")
+    code, output, error = play(monkeypatch, capsys, "\nq\n", *words)
+    assert (code, error) == (0, "")
+    assert f"│   1 {episode.steps[0].action}" in output
+    assert "│   2 " not in output
+    assert output.endswith("left before the end\n")
 
-    code, said, failed = play(monkeypatch, capsys, "\n" * len(shown.steps), *words)
-    assert (code, failed) == (0, "")
-    assert "score 100.0 of 100, success" in said
-    assert "left" not in said
+    code, output, error = play(monkeypatch, capsys, "\n" * len(episode.steps), *words)
+    assert (code, error) == (0, "")
+    assert "score 100.0 of 100, success" in output
+    assert "left" not in output
 
 
 @pytest.mark.parametrize(
@@ -163,27 +165,27 @@ def test_an_expert_and_a_recorded_episode_are_paused(
         (["--ask", "low", "agent.kind=flat", "--task", "put-one:2000"], "not in this split; did you mean put-one:200?"),
     ],
 )
-def test_what_cannot_be_played_is_one_clear_line(
+def test_bad_options_are_one_error_line(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
     complaint: str,
 ) -> None:
-    code, said, failed = play(monkeypatch, capsys, "", *words)
-    assert (code, said) == (2, "")
-    assert failed.startswith("step-hrl: ")
-    assert complaint in failed
-    assert "\n" not in failed
+    code, output, error = play(monkeypatch, capsys, "", *words)
+    assert (code, output) == (2, "")
+    assert error.startswith("step-hrl: ")
+    assert complaint in error
+    assert "\n" not in error
 
 
-def test_somebody_at_a_terminal(folder: Path) -> None:
-    """A real process at a real terminal: what waits is said, the spinner is out of the way, Ctrl-D leaves."""
+def test_play_on_a_terminal(folder: Path) -> None:
+    """A real process on a pseudo-terminal: it prompts for input without a spinner, and Ctrl-D leaves."""
     ours, theirs = pty.openpty()
     words = ["play", "small.yaml", "--ask", "low", "agent.kind=flat"]
     environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(Path(step_hrl.__path__[0]).parent)}
     with subprocess.Popen(
-        [sys.executable, "-c", RUN, *words],
+        [*COMMAND, *words],
         cwd=folder,
         env=environment,
         stdin=theirs,
@@ -192,8 +194,7 @@ def test_somebody_at_a_terminal(folder: Path) -> None:
         start_new_session=True,
     ) as playing:
         os.close(theirs)
-        said = until_asked(ours)
-        assert b"q leaves" in said
+        assert b"q leaves" in until_asked(ours)
         os.write(ours, b"go [b]up[/b]\n")
         assert b"invalid action" in until_asked(ours)
         os.write(ours, b"\x04")
@@ -203,19 +204,19 @@ def test_somebody_at_a_terminal(folder: Path) -> None:
 
 
 def until_asked(terminal: int) -> bytes:
-    """What is written to a terminal until a line is waited for: after the prompt's end."""
-    said = b""
-    while not (b"Action:" in said and said.rpartition(b"Action:")[2].endswith(b"> ")):
-        said += os.read(terminal, 4096)
-    return said
+    """Read a terminal until the input prompt."""
+    output = b""
+    while not (b"Action:" in output and output.rpartition(b"Action:")[2].endswith(b"> ")):
+        output += os.read(terminal, 4096)
+    return output
 
 
 def until_closed(terminal: int) -> bytes:
-    """What is written to a terminal by the last who has it open."""
-    said = b""
+    """Read a terminal until the process has closed it."""
+    output = b""
     try:
         while more := os.read(terminal, 4096):
-            said += more
-    except OSError:  # Linux says so at the end
+            output += more
+    except OSError:  # raised by Linux at the end
         pass
-    return said
+    return output

@@ -1,4 +1,4 @@
-"""The live view shows what happened, as it happened, and nothing that was said can reach into the terminal."""
+"""The live view shows an episode as it is played, and no text in it can control the terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shown(*episodes: Episode, width: int = 100, encoding: str = "utf-8") -> str:
     return file.buffer.getvalue().decode(encoding)
 
 
-def test_subtasks_form_a_spine_with_their_steps_below_them() -> None:
+def test_steps_are_shown_below_their_subtasks() -> None:
     lines = [line.rstrip() for line in shown(WON).splitlines() if line.strip()]
     assert lines == [
         "pantry fetch:3 (dev)",
@@ -91,7 +91,7 @@ def test_unreadable_replies_and_failures_are_shown() -> None:
 
 
 @pytest.mark.parametrize("nasty", ["\x1b[2Jgone", "a\rb", "[/nope] [bold", "\x9b31m", "\ud800"])
-def test_nothing_that_was_said_reaches_into_the_terminal(nasty: str) -> None:
+def test_control_characters_and_markup_are_escaped(nasty: str) -> None:
     step = a_step(nasty, nasty, nasty)
     task = Task("pantry", "t", 0, "dev", nasty)
     text = shown(Episode("e", task, (a_segment(nasty, step),), 0.0, False, error=nasty))
@@ -100,38 +100,38 @@ def test_nothing_that_was_said_reaches_into_the_terminal(nasty: str) -> None:
         assert text.count(nasty) == 6
 
 
-def test_a_terminal_that_knows_only_ascii_gets_ascii() -> None:
+def test_an_ascii_terminal_gets_ascii() -> None:
     text = shown(Episode("e", TASK, (a_segment("find the café"),), 0.0, False), encoding="ascii")
     assert "*   1 find the caf?" in text
 
 
-def test_long_text_folds_inside_its_column() -> None:
+def test_long_text_is_wrapped_inside_its_column() -> None:
     step = a_step("look", "a table, " * 60, "p " * 60)
     lines = shown(Episode("e", TASK, (a_segment("g", step),), 0.0, False), width=60).splitlines()
     assert max(map(len, lines)) <= 60
-    assert any(line.startswith("      a table") for line in lines), "a folded line keeps clear of the spine"
+    assert any(line.startswith("      a table") for line in lines), "wrapped lines are indented"
 
 
-def test_the_view_follows_one_episode_of_several_and_then_the_next() -> None:
+def test_the_view_follows_one_of_several_episodes_and_then_the_next() -> None:
     file = io.StringIO()
     other = Task("pantry", "other", 1, "dev")
     with LiveView(Console(file=file, width=100)) as view:
         view.segment_started(TASK, 0, "mine")
-        view.segment_started(other, 0, "passed over")
+        view.segment_started(other, 0, "ignored")
         view.step_taken(other, FIND.steps[0])
         view.episode_finished(Episode("o", other, (), 0.0, False))
         view.step_taken(TASK, FIND.steps[2])
         view.episode_finished(WON)
-        view.segment_started(other, 0, "return_to_go now")
+        view.segment_started(other, 0, "followed now")
     text = file.getvalue()
     assert "take mug" in text
-    assert "passed over" not in text
+    assert "ignored" not in text
     assert "open [red]door" not in text
-    assert "return_to_go now" in text
+    assert "followed now" in text
     assert text.count("of 100") == 1
 
 
-def test_an_episode_that_is_played_again_counts_from_its_start() -> None:
+def test_an_episode_that_starts_again_is_counted_from_its_start() -> None:
     file = io.StringIO()
     with LiveView(Console(file=file, width=100)) as view:
         view.segment_started(TASK, 0, "first")
@@ -142,7 +142,7 @@ def test_an_episode_that_is_played_again_counts_from_its_start() -> None:
     assert text.count("pantry fetch:3") == 2
 
 
-def test_on_a_terminal_a_line_below_says_what_is_going_on() -> None:
+def test_a_terminal_shows_a_status_line() -> None:
     file = io.StringIO()
     with LiveView(Console(file=file, width=100, force_terminal=True, color_system=None)) as view:
         view.segment_started(TASK, 0, "find the mug")
@@ -151,25 +151,25 @@ def test_on_a_terminal_a_line_below_says_what_is_going_on() -> None:
     assert "find the mug: 1 actions, score so far 25.0" in file.getvalue()
 
 
-def test_replay_tells_a_watcher_everything_in_order() -> None:
-    told: list[tuple[object, ...]] = []
+def test_replay_reports_everything_in_order() -> None:
+    events: list[tuple[object, ...]] = []
 
     class Listener:
         def segment_started(self, task: Task, segment_index: int, subtask: str) -> None:
-            told.append((segment_index, subtask))
+            events.append((segment_index, subtask))
 
         def step_taken(self, task: Task, step: Step) -> None:
-            told.append((step.action,))
+            events.append((step.action,))
 
         def episode_finished(self, episode: Episode) -> None:
-            told.append((episode.id,))
+            events.append((episode.id,))
 
     replay(WON, Listener())
     actions = [(step.action,) for step in WON.steps]
-    assert told == [(0, "find the mug"), *actions[:3], (1, "put it away"), actions[3], ("e",)]
+    assert events == [(0, "find the mug"), *actions[:3], (1, "put it away"), actions[3], ("e",)]
 
 
-def test_a_replay_is_held_up_before_each_step() -> None:
+def test_a_replay_can_pause_before_each_step() -> None:
     file, seen = io.StringIO(), list[str]()
     with LiveView(Console(file=file, width=100)) as view:
         replay(WON, view, lambda: seen.append(file.getvalue()))
@@ -182,7 +182,7 @@ def test_a_replay_is_held_up_before_each_step() -> None:
 @pytest.mark.parametrize(
     "nasty", ["\x1b[2Jgone", "a\rb", "[/nope] [bold", "[red]x[/red] :smile: 12", "\x9b31m", "\ud800"]
 )
-def test_a_prompt_is_shown_as_it_is(nasty: str) -> None:
+def test_a_prompt_is_shown_verbatim(nasty: str) -> None:
     file = io.StringIO()
     with LiveView(Console(file=file, width=20, force_terminal=True, color_system="truecolor")) as view:
         view.show(f"Look:  two  blanks, {nasty} and much more than one line has room for\nAction:")
@@ -219,20 +219,20 @@ def test_lines_are_read_until_the_input_ends(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("typed", [b"q\n", b" Q \n", b""])
 @pytest.mark.parametrize("method", ["read", "wait"])
-def test_q_and_the_end_of_the_input_leave(monkeypatch: pytest.MonkeyPatch, typed: bytes, method: str) -> None:
+def test_q_and_end_of_input_leave(monkeypatch: pytest.MonkeyPatch, typed: bytes, method: str) -> None:
     keyboard, _ = typing(monkeypatch, typed)
     with pytest.raises(Left):
         getattr(keyboard, method)()
 
 
-def test_without_any_input_somebody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_standard_input_the_player_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     keyboard, _ = typing(monkeypatch, b"")
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(Left):
         keyboard.read()
 
 
-def test_what_is_no_text_is_an_empty_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecodable_input_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     keyboard, _ = typing(monkeypatch, b"\xff\n")
     assert keyboard.read() == ""
     file = io.TextIOWrapper(io.BytesIO(b"a\xffb\n"), encoding="utf-8", errors="surrogateescape")

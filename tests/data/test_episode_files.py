@@ -1,4 +1,4 @@
-"""Episodes come back from disk exactly as they were, and a kill at any moment costs at most one of them."""
+"""Episodes round-trip through files exactly, and a kill at any moment loses at most the one being written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from step_hrl.data import episode_files
 from step_hrl.data.codec import from_json, to_json
 from step_hrl.data.episode_files import EpisodeWriter, TornLineWarning, encode_line, read_episodes
 from step_hrl.errors import DataError
+from step_hrl.runs import files
 from step_hrl.runs.files import write_atomically, written_whole
 from step_hrl.types import (
+    SCHEMA_VERSION,
     Act,
     Ask,
     Episode,
@@ -130,7 +132,7 @@ def test_a_repeated_text_is_kept_once_on_disk_and_in_memory(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "word",
+    "value",
     [
         Task("pantry", "fetch", 1, "dev"),
         Ask(Role.HIGH, NASTY),
@@ -144,8 +146,8 @@ def test_a_repeated_text_is_kept_once_on_disk_and_in_memory(tmp_path: Path) -> N
         Transition(Role.HIGH, "s", "u", 1.0, "n", False, 4, "e", "fetch:1"),
     ],
 )
-def test_every_word_round_trips_through_plain_json(word: object) -> None:
-    assert from_json(type(word), json.loads(json.dumps(to_json(word)))) == word
+def test_every_core_type_round_trips_through_plain_json(value: object) -> None:
+    assert from_json(type(value), json.loads(json.dumps(to_json(value)))) == value
 
 
 @pytest.mark.parametrize(
@@ -162,19 +164,19 @@ def test_json_of_the_wrong_shape_is_refused_by_name(data: object, problem: str) 
         from_json(Observation, data)
 
 
-def test_a_choice_that_does_not_exist_lists_the_known() -> None:
+def test_an_unknown_choice_lists_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"Ask\.role: choice: expected one of high, low, progress, got 'middle'"):
-        from_json(Ask, {"role": "middle", "prompt": "", "seed": 0, "again": False})
+        from_json(Ask, {"role": "middle", "prompt": "", "seed": 0, "is_repeat": False})
 
 
 def test_a_line_is_plain_json_for_other_tools() -> None:
     record = json.loads(encode_line(an_episode(4)))
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == SCHEMA_VERSION
     assert record["episode"]["task"]["variation"] == 4
     assert record["texts"][record["episode"]["segments"][0]["steps"][1]["observation"][0]] == "text 1"
 
 
-def test_no_file_is_an_error_to_readers_and_nothing_done_to_a_resuming_run(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_to_readers_and_an_empty_start_to_a_writer(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such episode file"):
         read_episodes(tmp_path / "none.jsonl")
     with EpisodeWriter(tmp_path / "none.jsonl") as writer:
@@ -182,14 +184,14 @@ def test_no_file_is_an_error_to_readers_and_nothing_done_to_a_resuming_run(tmp_p
 
 
 @pytest.mark.parametrize("cut", [1, 2, 40, 400])
-def test_a_torn_last_line_is_left_out_by_readers_and_set_aside_by_the_next_writer(tmp_path: Path, cut: int) -> None:
+def test_a_torn_last_line_is_skipped_by_readers_and_set_aside_by_the_next_writer(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "e.jsonl"
     write(path, 1, 2)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     with pytest.warns(TornLineWarning, match="line 2"):
         assert read_episodes(path) == [an_episode(1)]
-    assert path.read_bytes() == whole[:-cut], "a reader must not touch a file that may be being written"
+    assert path.read_bytes() == whole[:-cut], "a reader must not change a file that another process may be writing"
 
     writer = EpisodeWriter(path)
     with pytest.warns(TornLineWarning, match="set aside"):
@@ -203,7 +205,7 @@ def test_a_torn_last_line_is_left_out_by_readers_and_set_aside_by_the_next_write
     assert path.read_bytes() == whole
 
 
-def test_a_last_line_of_blanks_after_a_power_cut_is_torn_too(tmp_path: Path) -> None:
+def test_a_last_line_of_zeros_after_a_power_cut_counts_as_torn(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
     write(path, 1)
     with path.open("ab") as stream:
@@ -213,26 +215,26 @@ def test_a_last_line_of_blanks_after_a_power_cut_is_torn_too(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "mend", [lambda line: line.replace(b"go 1", b"go 9"), lambda line: b"\n", lambda line: b"{}\n"]
+    "damage", [lambda line: line.replace(b"go 1", b"go 9"), lambda line: b"\n", lambda line: b"{}\n"]
 )
-def test_damage_elsewhere_names_file_line_and_remedy(tmp_path: Path, mend) -> None:
+def test_damage_elsewhere_names_file_line_and_remedy(tmp_path: Path, damage) -> None:
     path = tmp_path / "e.jsonl"
     write(path, 1, 2, 3)
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(lines[0] + mend(lines[1]) + lines[2])
+    path.write_bytes(lines[0] + damage(lines[1]) + lines[2])
     for read in (read_episodes, lambda damaged: EpisodeWriter(damaged).__enter__()):
         with pytest.raises(DataError, match=r"e\.jsonl: line 2: .*delete line 2"):
             read(path)
 
 
-def test_a_newer_version_is_never_taken_for_a_torn_line(tmp_path: Path) -> None:
+def test_a_line_of_a_newer_version_is_not_taken_for_a_torn_one(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
     write(path, 1)
     with path.open("ab") as stream:
-        stream.write(b'{"schema_version":2,"anything":true}\n')
-    with pytest.raises(DataError, match=r"line 2: schema_version 2.*reads 1"):
+        stream.write(b'{"schema_version":3,"anything":true}\n')
+    with pytest.raises(DataError, match=r"line 2: schema_version 3.*reads 1 to 2"):
         read_episodes(path)
-    with pytest.raises(DataError, match="schema_version 2"), EpisodeWriter(path):
+    with pytest.raises(DataError, match="schema_version 3"), EpisodeWriter(path):
         pass
     assert len(path.read_bytes().splitlines()) == 2
 
@@ -264,7 +266,7 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(tmp_path: Path) -
     with EpisodeWriter(path) as writer:
         with pytest.raises(DataError, match="another process is writing"), EpisodeWriter(path):
             pass
-        other = in_another_process(f"storage.EpisodeWriter(Path({str(path)!r})).__enter__()")
+        other = in_another_process(f"episode_files.EpisodeWriter(Path({str(path)!r})).__enter__()")
         assert "another process is writing" in other.stderr
         writer.write(an_episode(1))
     write(path, 2)
@@ -277,9 +279,11 @@ def test_writing_outside_the_with_block_is_refused(tmp_path: Path) -> None:
 
 
 def in_another_process(code: str) -> subprocess.CompletedProcess[str]:
-    head = "import os; from pathlib import Path; from step_hrl import storage; from test_storage import an_episode\n"
-    folders = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": folders}
+    head = (
+        "import os; from pathlib import Path; from step_hrl.data import episode_files; "
+        "from tests.data.test_episode_files import an_episode\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", head + code]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -289,7 +293,7 @@ def test_work_resumes_after_a_kill_in_the_middle_of_a_write(tmp_path: Path) -> N
     killed = in_another_process(
         f"writer = episode_files.EpisodeWriter(Path({str(path)!r})).__enter__()\n"
         "writer.write(an_episode(1))\n"
-        "storage._write_all = lambda descriptor, content: (os.write(descriptor, content[:50]), os._exit(9))\n"
+        "episode_files.write_all = lambda descriptor, content: (os.write(descriptor, content[:50]), os._exit(9))\n"
         "writer.write(an_episode(2))\n"
     )
     assert killed.returncode == 9
@@ -310,7 +314,7 @@ def test_a_full_disk_leaves_no_half_written_line(tmp_path: Path) -> None:
     with EpisodeWriter(path) as writer:
         writer.write(an_episode(1))
         before = path.read_bytes()
-        # The system itself now takes only a part of the next line and refuses the rest.
+        # The kernel accepts only part of the next line and refuses the rest.
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
         try:
             with pytest.raises(DataError, match="nothing was written; free some space") as caught:
@@ -323,7 +327,7 @@ def test_a_full_disk_leaves_no_half_written_line(tmp_path: Path) -> None:
     assert len(read_episodes(path)) == 2
 
 
-def test_a_failed_sync_takes_the_line_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_sync_removes_the_line_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -351,22 +355,49 @@ def test_write_atomically_keeps_the_old_content_when_it_fails(tmp_path: Path, mo
 
     path = tmp_path / "summary.json"
     write_atomically(path, "old")
-    monkeypatch.setattr(episode_files.os, "write", full)
+    monkeypatch.setattr(files.os, "write", full)
     with pytest.raises(DataError, match=r"summary\.json: No space left on device"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["summary.json"]
 
 
-def test_a_file_of_version_1_is_read_as_ever() -> None:
-    """Written when observations had nothing unabridged beside them; whoever raises the version keeps this reader."""
-    (episode,) = read_episodes(Path(__file__).parent / "golden/episodes-v1.jsonl")
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_of_every_version_are_read(version: int) -> None:
+    """The golden files never change: whoever raises the version keeps a reader for them and adds a file."""
+    (episode,) = read_episodes(GOLDEN / f"episodes-v{version}.jsonl")
     assert episode.id == "scienceworld/train/lifespan-shortest-lived:17/seed0.0"
-    assert (episode.score, episode.success, episode.schema_version) == (1.0, True, 1)
+    assert (episode.score, episode.success, episode.schema_version) == (1.0, True, SCHEMA_VERSION)
     (segment,) = episode.segments
     (step,) = segment.steps
     assert (segment.subtask, step.action, step.subtask_done) == ("focus on the baby ant", "focus on baby ant", True)
+    assert (step.is_valid_action, step.is_noise) == (True, False)
     assert step.next_observation.full_text == step.next_observation.text == "You focus on the baby ant."
+
+
+def test_the_golden_files_hold_the_same_episode() -> None:
+    (first,), (second,) = (read_episodes(GOLDEN / f"episodes-v{version}.jsonl") for version in (1, 2))
+    assert replace(first, provenance={}) == replace(second, provenance={})
+
+
+def test_the_newest_golden_file_is_what_is_written_today() -> None:
+    golden = GOLDEN / f"episodes-v{SCHEMA_VERSION}.jsonl"
+    (episode,) = read_episodes(golden)
+    assert encode_line(episode) == golden.read_bytes()
+
+
+def test_a_file_may_mix_versions_and_is_continued_in_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_bytes((GOLDEN / "episodes-v1.jsonl").read_bytes())
+    write(path, 1)
+    versions = [json.loads(line)["schema_version"] for line in path.read_text().splitlines()]
+    assert versions == [1, SCHEMA_VERSION]
+    old, new = read_episodes(path)
+    assert old == read_episodes(GOLDEN / "episodes-v1.jsonl")[0]
+    assert new == an_episode(1)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

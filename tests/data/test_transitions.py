@@ -1,4 +1,4 @@
-"""Transitions by hand-computed example and by property."""
+"""Transitions against a hand-computed example, and their properties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def see(number: int) -> Observation:
 
 
 def make_episode(plan: list[list[tuple[bool, float]]], ending: str) -> Episode:
-    """One segment per list, one step per (is_valid_action, reward); the last step ends the episode as said."""
+    """One segment per list, one step per (is_valid_action, reward); the last step has this ending."""
     segments: list[Segment] = []
     moment, progress = 0, "None"
     for number, steps in enumerate(plan):
@@ -74,7 +74,7 @@ def test_a_small_episode_cut_by_hand() -> None:
     assert progress[0].next_state == progress[1].state
 
 
-def test_an_unreadable_subtask_is_kept_as_it_was_said() -> None:
+def test_an_unreadable_subtask_is_kept_verbatim() -> None:
     segment = Segment("", (), "None", see(0), (), "unreadable", unreadable="\n")
     [only] = transitions(Episode("e", TASK, (segment,), 0.0, False))
     assert (only.role, only.utterance, only.reward) == (Role.HIGH, "\n", 0)
@@ -119,20 +119,20 @@ def test_the_last_step_has_no_progress_update(plan: list[list[tuple[bool, float]
 
 
 @given(PLANS)
-def test_distinct_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, float]]]) -> None:
+def test_deduplicate_keeps_the_first_of_each_decision(plan: list[list[tuple[bool, float]]]) -> None:
     cut = transitions(make_episode(plan, "terminated"))
     assert deduplicate([*cut, *reversed(cut)]) == deduplicate(cut)
     assert len({(t.role, t.state, t.utterance) for t in cut}) == len(deduplicate(cut))
 
 
-def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
+def test_a_subtask_is_rewarded_as_the_verifier_decides() -> None:
     episode = make_episode([[(True, 0.0), (True, 0.5)], [(True, 0.0), (False, 0.0)]], "terminated")
-    believed = [t.reward for t in transitions(episode, trust_policy) if t.role is Role.LOW]
-    doubted = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.LOW]
-    assert believed == [0.0, 1.0, 0.0, -1.0]
-    assert doubted == [0.0, 0.0, 0.0, -1.0]
-    mirrored = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.PROGRESS]
-    assert mirrored == [0.0, 0.0, 0.0]
+    trusted = [t.reward for t in transitions(episode, trust_policy) if t.role is Role.LOW]
+    rejected = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.LOW]
+    assert trusted == [0.0, 1.0, 0.0, -1.0]
+    assert rejected == [0.0, 0.0, 0.0, -1.0]
+    progress = [t.reward for t in transitions(episode, lambda _: False) if t.role is Role.PROGRESS]
+    assert progress == [0.0, 0.0, 0.0]
     highs = [
         [t.reward for t in transitions(episode, verifier) if t.role is Role.HIGH]
         for verifier in (trust_policy, lambda _: False)
@@ -141,7 +141,7 @@ def test_a_subtask_is_rewarded_as_the_judge_says() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.booleans(), st.just(0.0)), min_size=1, max_size=4), min_size=1, max_size=4))
-def test_chains_hold_every_transition_once_and_each_leads_to_the_next(plan: list[list[tuple[bool, float]]]) -> None:
+def test_trajectories_hold_every_transition_once_and_in_order(plan: list[list[tuple[bool, float]]]) -> None:
     for ending in ("terminated", "truncated"):
         cut = transitions(make_episode(plan, ending))
         trajectories = trajectories_of(cut)
@@ -150,6 +150,6 @@ def test_chains_hold_every_transition_once_and_each_leads_to_the_next(plan: list
             assert len({(t.role, t.episode_id) for t in trajectory}) == 1
             for before, after in pairwise(trajectory):
                 assert before.next_state == after.state
-        # The high level's make one trajectory, the others' one a segment.
+        # One trajectory of the high level, and one of the low level per segment.
         assert sum(trajectory[0].role is Role.HIGH for trajectory in trajectories) == 1
         assert sum(trajectory[0].role is Role.LOW for trajectory in trajectories) == len(plan)

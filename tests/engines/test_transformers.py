@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import micro_backbone, transitions
 from tests.asks import ask
+from tests.tiny_model import tiny_backbone, transitions
 
 from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.transformers import TransformersEngine
@@ -22,7 +22,7 @@ ASKS = [ask(t.role, t.state) for t in transitions(15, seed=5)]
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """A micro model that has learnt a little, so that it says lines of various lengths."""
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     config = BehaviorCloningConfig(epochs=20, learning_rate=1e-2, optimizer="muon", tokens_per_batch=512)
     folder: Path = tmp_path_factory.mktemp("run")
     train_behavior_cloning(backbone, transitions(), [], config, output=folder, seed=0)
@@ -57,7 +57,7 @@ def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: 
 
 
 def test_each_role_has_its_own_longest_utterance() -> None:
-    endless = micro_backbone()
+    endless = tiny_backbone()
     endless.tokenizer.stops = frozenset()
     engine = TransformersEngine(endless, GenerationConfig(max_new_tokens=MaxNewTokens(high=3, low=5, progress=40)))
     prompt = ASKS[0].prompt
@@ -176,7 +176,7 @@ def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -
 
 def test_greedy_engines_answer_a_prompt_once() -> None:
     rows: list[int] = []
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     backbone.model.model.embed_tokens.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
     for temperature, most in ((0.0, 1), (1.0, 7)):
         rows.clear()

@@ -1,4 +1,4 @@
-"""``python -m tests.faults --faults 100`` hurts runs so often and prints what became of them, by course and kind."""
+"""Inject faults into small runs and check that they recover: ``python -m tests.faults --faults 100``."""
 
 from __future__ import annotations
 
@@ -15,50 +15,57 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.fault_harness import FellShortError, Survey, endure, left_alone
-from tests.faults.scenarios import COURSES
+from tests.faults.fault_harness import NotRecoveredError, RunResult, check_recovery, reference_run
+from tests.faults.scenarios import SCENARIOS
 
 
-def plans(faults: int, each: int) -> Iterator[tuple[str, int, list[str]]]:
-    """Courses, seeds, and what is to befall each run; all kinds of all courses equally often."""
-    pairs = [(name, kind) for name, course in COURSES.items() for kind in course.faults]
-    chosen = Counter(islice(cycle(pairs), faults))
-    for name in COURSES:
-        kinds = [kind for (course, kind), count in chosen.items() if course == name for _ in range(count)]
-        random.Random(0).shuffle(kinds)
-        for seed, start in enumerate(range(0, len(kinds), each)):
-            yield name, seed, kinds[start : start + each]
+def plans(faults: int, per_run: int) -> Iterator[tuple[str, int, list[str]]]:
+    """Scenarios, seeds, and the faults of each run; every fault of every scenario equally often."""
+    pairs = [(name, fault) for name, scenario in SCENARIOS.items() for fault in scenario.faults]
+    counts = Counter(islice(cycle(pairs), faults))
+    for name in SCENARIOS:
+        chosen = [fault for (scenario, fault), count in counts.items() if scenario == name for _ in range(count)]
+        random.Random(0).shuffle(chosen)
+        for seed, start in enumerate(range(0, len(chosen), per_run)):
+            yield name, seed, chosen[start : start + per_run]
 
 
 def main() -> int:
-    """Let runs endure as many faults as the command line says, and print what became of them."""
+    """Inject as many faults as asked for, print a summary, and return 1 if a run did not recover."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faults", type=int, default=100)
-    parser.add_argument("--each", type=int, default=5, help="faults a run")
-    parser.add_argument("--folder", type=Path, help="where runs are kept to be looked at; else they are deleted")
+    parser.add_argument("--faults", type=int, default=100, help="how many to inject")
+    parser.add_argument("--per-run", type=int, default=5, help="faults injected into one run")
+    parser.add_argument("--folder", type=Path, help="keep the runs here; by default they are deleted")
     options = parser.parse_args()
     console = Console()
-    met, survived = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    injected, recovered = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    lost = duplicated = orphans = 0
     problems: list[str] = []
-    alone: dict[str, tuple[Survey, float]] = {}
+    references: dict[str, tuple[RunResult, float]] = {}
     with nullcontext(options.folder) if options.folder else TemporaryDirectory(prefix="step-hrl-faults-") as scratch:
-        for name, seed, kinds in plans(options.faults, options.each):
-            folder, course = Path(scratch) / f"{list(COURSES).index(name)}", COURSES[name]
-            if name not in alone:
-                alone[name] = left_alone(folder / "alone", course)
-            befell = [(name, kind) for kind in kinds]
-            met.update(befell)
+        for name, seed, faults in plans(options.faults, options.per_run):
+            folder, scenario = Path(scratch) / f"{list(SCENARIOS).index(name)}", SCENARIOS[name]
+            if name not in references:
+                references[name] = reference_run(folder / "reference", scenario)
+            keys = [(name, fault) for fault in faults]
+            injected.update(keys)
             try:
-                endure(folder / str(seed), course, seed, kinds, *alone[name])
-                survived.update(befell)
-            except FellShortError as problem:
+                check_recovery(folder / str(seed), scenario, seed, faults, *references[name])
+                recovered.update(keys)
+            except NotRecoveredError as problem:
                 problems.append(f"{name}, seed {seed}: {problem}")
-            console.print(f"{name}: {met.total()} faults, {survived.total()} survived", highlight=False)
-    table = Table("run", "fault", "met", "survived")
-    for name, kind in ((name, kind) for name, course in COURSES.items() for kind in course.faults):
-        table.add_row(name, kind, str(met[name, kind]), str(survived[name, kind]))
-    table.add_row("all", "", str(met.total()), str(survived.total()))
+                lost, duplicated = lost + problem.lost, duplicated + problem.duplicated
+                orphans += problem.orphans
+            console.print(f"{name}: {injected.total()} injected, {recovered.total()} recovered", highlight=False)
+    table = Table("scenario", "fault", "injected", "recovered")
+    for name, fault in ((name, fault) for name, scenario in SCENARIOS.items() for fault in scenario.faults):
+        table.add_row(name, fault, str(injected[name, fault]), str(recovered[name, fault]))
     console.print(table)
+    console.print(
+        f"faults injected: {injected.total()}, recovered: {recovered.total()}, "
+        f"episodes lost: {lost}, duplicated: {duplicated}, orphans: {orphans}",
+        highlight=False,
+    )
     for problem in problems:
         console.print(problem, markup=False, style="red")
     return bool(problems)

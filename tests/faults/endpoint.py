@@ -1,4 +1,7 @@
-"""A server of OpenAI's form that can be killed, hang, fail and lie; told so by a file in its folder."""
+"""A model server with OpenAI's interface that can be killed or suspended, and can fail or send malformed replies.
+
+A file in its folder sets how it behaves.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-CONDUCT_FILE = "conduct"
+BEHAVIOR_FILE = "behavior"
 SLOW_SECONDS = 0.3
 START_SECONDS = 20.0
 ACTIONS = ("go to kitchen", "open drawer", "take key", "examine desk", "go to hall", "put cup on shelf")
-LIES = (
+MALFORMED_REPLIES = (
     "<html>502</html>",
     "{",
     "[]",
@@ -29,28 +32,28 @@ LIES = (
 )
 
 
-class Conduct(str, Enum):
-    """How a server treats whoever asks."""
+class Behavior(str, Enum):
+    """How a server answers requests."""
 
-    HONEST = "honest"
+    NORMAL = "normal"
     SLOW = "slow"
     FAILS = "fails"
-    LIES = "lies"
+    MALFORMED = "malformed"
 
 
 class Endpoint:
-    """Such a server, in a process of its own; what it replies follows from the prompt alone."""
+    """Such a server in a process of its own; a normal reply depends on the prompt alone."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self.behave(Conduct.HONEST)
+        self.behave(Behavior.NORMAL)
         self.start()
 
     def start(self) -> None:
-        """Serve, on the same port as before."""
+        """Start the server, on the same port as before."""
         self._process = subprocess.Popen([sys.executable, __file__, str(self.port), str(self._folder)])
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -58,23 +61,23 @@ class Endpoint:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.05)
-        raise TimeoutError("the test's server did not start")
+        raise TimeoutError(f"no server on port {self.port} after {START_SECONDS:g} s")
 
-    def behave(self, conduct: Conduct) -> None:
-        """From now on."""
-        (self._folder / CONDUCT_FILE).write_text(conduct.value)
+    def behave(self, behavior: Behavior) -> None:
+        """Set how requests are answered from now on."""
+        (self._folder / BEHAVIOR_FILE).write_text(behavior.value)
 
     def stop(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         self._process.kill()
         self._process.wait()
 
     def hang(self) -> None:
-        """Accept what comes and answer nothing."""
+        """Suspend the server: it accepts connections and answers nothing."""
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """Answer again."""
+    def resume(self) -> None:
+        """Resume the server after :meth:`hang`."""
         self._process.send_signal(signal.SIGCONT)
 
 
@@ -83,18 +86,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][0]["content"]
-        conduct = Conduct((self.folder / CONDUCT_FILE).read_text() or "honest")
+        behavior = Behavior((self.folder / BEHAVIOR_FILE).read_text() or Behavior.NORMAL)
         number = int(hashlib.sha256(prompt.encode()).hexdigest(), 16)
-        if conduct is Conduct.SLOW:
+        if behavior is Behavior.SLOW:
             time.sleep(SLOW_SECONDS)
-        if conduct is Conduct.FAILS:
-            # As careless servers do, it repeats the key.
+        if behavior is Behavior.FAILS:
+            # Some servers repeat the key in their error messages.
             self._answer(500, json.dumps({"error": {"message": f"{self.headers['Authorization']} is out of order"}}))
-        elif conduct is Conduct.LIES:
-            self._answer(200, LIES[number % len(LIES)])
+        elif behavior is Behavior.MALFORMED:
+            self._answer(200, MALFORMED_REPLIES[number % len(MALFORMED_REPLIES)])
         else:
-            said = f"Action: {ACTIONS[number % len(ACTIONS)]}"
-            self._answer(200, json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}))
+            reply = f"Action: {ACTIONS[number % len(ACTIONS)]}"
+            self._answer(200, json.dumps({"choices": [{"message": {"role": "assistant", "content": reply}}]}))
 
     def _answer(self, status: int, content: str) -> None:
         body = content.encode()
@@ -102,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        with suppress(ConnectionError):  # who asked is gone
+        with suppress(ConnectionError):  # the client is gone
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -1,4 +1,4 @@
-"""What may befall a run; each leaves it ended, well or not."""
+"""The faults. Each is injected into a running command and returns when that command has ended, successfully or not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import suppress
 import psutil
 
 from step_hrl.runs.layout import EPISODES_FILE, STAGES
-from tests.faults.endpoint import Conduct, Endpoint
-from tests.faults.fault_harness import Fault, Ordeal
+from tests.faults.endpoint import Behavior, Endpoint
+from tests.faults.fault_harness import Fault, FaultHarness
 
 JUMPING_CLOCK = """\
 import random, time
@@ -20,135 +20,136 @@ time.time = lambda: _time() + random.choice([-1e7, 0.0, 1e7])
 """
 
 
-def kill_main(ordeal: Ordeal) -> None:
-    """``kill -9``."""
-    ordeal.under_way.kill()
-    ordeal.expect([-signal.SIGKILL])
+def kill_main(harness: FaultHarness) -> None:
+    """``kill -9`` of the main process."""
+    harness.main_process.kill()
+    harness.expect([-signal.SIGKILL])
 
 
-def ask_to_stop(number: signal.Signals) -> Fault:
-    """A signal that asks for an end."""
+def send_signal(number: signal.Signals) -> Fault:
+    """A signal that asks the command to stop."""
 
-    def fault(ordeal: Ordeal) -> None:
-        _send(ordeal, number)
-        # Before the command listens, while Python starts, a signal has its usual effect.
-        ordeal.expect([128 + number, -number])
+    def fault(harness: FaultHarness) -> None:
+        _send(harness, number)
+        # While Python starts, before the command has installed its handler, a signal has its default effect.
+        harness.expect([128 + number, -number])
 
     return fault
 
 
-def insist(ordeal: Ordeal) -> None:
-    """Ctrl-C, and once more."""
-    _send(ordeal, signal.SIGINT)
-    time.sleep(ordeal.draw.uniform(0, 0.5))
-    _send(ordeal, signal.SIGINT)
-    ordeal.expect([130, -signal.SIGINT])
+def interrupt_twice(harness: FaultHarness) -> None:
+    """Ctrl-C, and Ctrl-C again within half a second."""
+    _send(harness, signal.SIGINT)
+    time.sleep(harness.draw.uniform(0, 0.5))
+    _send(harness, signal.SIGINT)
+    harness.expect([130, -signal.SIGINT])
 
 
 def kill_child(word: str, *codes: int) -> Fault:
-    """``kill -9`` for a process whose command holds a word; the run may then end with one of some codes."""
+    """``kill -9`` of a process with this word in its command line; the run may then end with one of these codes."""
 
-    def fault(ordeal: Ordeal) -> None:
-        if child := ordeal.child(word):
+    def fault(harness: FaultHarness) -> None:
+        if child := harness.child(word):
             with suppress(psutil.NoSuchProcess):
                 child.kill()
-        ordeal.expect(codes)
+        harness.expect(codes)
 
     return fault
 
 
 def hang_child(word: str) -> Fault:
-    """Such a process stands still from now on."""
+    """Suspend a process with this word in its command line."""
 
-    def fault(ordeal: Ordeal) -> None:
-        if child := ordeal.child(word):
+    def fault(harness: FaultHarness) -> None:
+        if child := harness.child(word):
             with suppress(psutil.NoSuchProcess):
                 child.suspend()
-        ordeal.expect([])
+        harness.expect([])
 
     return fault
 
 
-def fill_disk(ordeal: Ordeal) -> None:
-    """Begun again where no file may grow beyond some size."""
-    kill_main(ordeal)
-    ordeal.size_limit = round(2 ** ordeal.draw.uniform(9, 18))
-    ordeal.start()
-    ordeal.expect([2])
-    ordeal.size_limit = None
+def fill_disk(harness: FaultHarness) -> None:
+    """Restart with a limit on the size of files, as on a disk that fills up."""
+    kill_main(harness)
+    harness.size_limit = round(2 ** harness.draw.uniform(9, 18))
+    harness.start()
+    harness.expect([2])
+    harness.size_limit = None
 
 
-def block_folder(ordeal: Ordeal) -> None:
-    """Begun again where a file stands in the way of a stage's folder."""
-    kill_main(ordeal)
-    free = [ordeal.run / stage for stage in STAGES if not (ordeal.run / stage).exists()]
-    place = ordeal.draw.choice(free) if free else None
+def block_folder(harness: FaultHarness) -> None:
+    """Restart with a file in the place of a stage's folder."""
+    kill_main(harness)
+    free = [harness.run / stage for stage in STAGES if not (harness.run / stage).exists()]
+    place = harness.draw.choice(free) if free else None
     if place:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("in the way")
-    ordeal.start()
-    ordeal.expect([2] if place else [])
+    harness.start()
+    harness.expect([2] if place else [])
     if place:
         place.unlink()
 
 
-def tear_line(ordeal: Ordeal) -> None:
-    """What a power cut leaves: the last line of a file of episodes cut short."""
-    kill_main(ordeal)
-    files = [file for file in ordeal.run.glob(f"**/{EPISODES_FILE}") if file.stat().st_size]
+def tear_line(harness: FaultHarness) -> None:
+    """Cut short the last line of an episode file, as a power cut does."""
+    kill_main(harness)
+    files = [file for file in harness.run.glob(f"**/{EPISODES_FILE}") if file.stat().st_size]
     if files:
-        file = ordeal.draw.choice(files)
+        file = harness.draw.choice(files)
         content = file.read_bytes()
         start = content.rstrip(b"\n").rfind(b"\n") + 1
-        file.write_bytes(content[: ordeal.draw.randrange(start, len(content))])
+        file.write_bytes(content[: harness.draw.randrange(start, len(content))])
 
 
-def jumping_clock(ordeal: Ordeal) -> None:
-    """Begun again where every look at the clock may say another year, in all processes."""
-    kill_main(ordeal)
-    folder = ordeal.folder / "clock"
+def jumping_clock(harness: FaultHarness) -> None:
+    """Restart with a wall clock that jumps by months, in all processes."""
+    kill_main(harness)
+    folder = harness.folder / "clock"
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(JUMPING_CLOCK)
-    ordeal.environment["PYTHONPATH"] = str(folder)
-    ordeal.start()
-    ordeal.expect([])
-    del ordeal.environment["PYTHONPATH"]
+    # Before the folders that were there, which may hold the package.
+    harness.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    harness.start()
+    harness.expect([])
+    del harness.environment["PYTHONPATH"]
 
 
-def kill_endpoint(ordeal: Ordeal) -> None:
-    """The server is gone, and comes back once the run has ended."""
-    _endpoint(ordeal).stop()
-    ordeal.expect([2])
-    _endpoint(ordeal).start()
+def kill_endpoint(harness: FaultHarness) -> None:
+    """Stop the model server until the command has ended."""
+    _endpoint(harness).stop()
+    harness.expect([2])
+    _endpoint(harness).start()
 
 
-def hang_endpoint(ordeal: Ordeal) -> None:
-    """The server accepts and answers nothing until the run has ended."""
-    _endpoint(ordeal).hang()
-    ordeal.expect([2])
-    _endpoint(ordeal).go_on()
+def hang_endpoint(harness: FaultHarness) -> None:
+    """Suspend the model server, which still accepts connections, until the command has ended."""
+    _endpoint(harness).hang()
+    harness.expect([2])
+    _endpoint(harness).resume()
 
 
-def endpoint_behaves(conduct: Conduct, *codes: int) -> Fault:
-    """The server is no good until the run has ended."""
+def endpoint_behaves(behavior: Behavior, *codes: int) -> Fault:
+    """Let the model server misbehave until the command has ended."""
 
-    def fault(ordeal: Ordeal) -> None:
-        _endpoint(ordeal).behave(conduct)
-        ordeal.expect(codes)
-        _endpoint(ordeal).behave(Conduct.HONEST)
+    def fault(harness: FaultHarness) -> None:
+        _endpoint(harness).behave(behavior)
+        harness.expect(codes)
+        _endpoint(harness).behave(Behavior.NORMAL)
 
     return fault
 
 
-def _send(ordeal: Ordeal, number: signal.Signals) -> None:
-    """Ctrl-C reaches all that a terminal's command has started, other signals the command alone."""
+def _send(harness: FaultHarness, number: signal.Signals) -> None:
+    """Ctrl-C reaches every process that the terminal's command has started, other signals the command alone."""
     with suppress(ProcessLookupError):
         if number is signal.SIGINT:
-            os.killpg(ordeal.under_way.pid, number)
+            os.killpg(harness.main_process.pid, number)
         else:
-            ordeal.under_way.send_signal(number)
+            harness.main_process.send_signal(number)
 
 
-def _endpoint(ordeal: Ordeal) -> Endpoint:
-    assert ordeal.endpoint is not None, "the course is served"
-    return ordeal.endpoint
+def _endpoint(harness: FaultHarness) -> Endpoint:
+    assert harness.endpoint is not None, "the scenario has no model server"
+    return harness.endpoint

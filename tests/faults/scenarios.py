@@ -1,17 +1,17 @@
-"""Small runs of every sort, and what may befall each."""
+"""Small runs of each sort, and the faults that are injected into each."""
 
 from __future__ import annotations
 
 import signal
 
-from tests.faults import kinds
-from tests.faults.endpoint import Conduct
-from tests.faults.fault_harness import KEY, Course
+from tests.faults import fault_types
+from tests.faults.endpoint import Behavior
+from tests.faults.fault_harness import KEY, Scenario
 
-WORLD = "multiprocessing-fork"
-"""In the command of a process that runs worlds."""
+WORKER = "multiprocessing-fork"
+"""In the command line of a process that runs environments."""
 SIMULATOR = "scienceworld.jar"
-"""In the command of a JVM that simulates."""
+"""In the command line of a ScienceWorld JVM."""
 _PANTRY = """\
 name: small
 world:
@@ -39,7 +39,7 @@ behavior_cloning:
 generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
 evaluation: {splits: [seen], per_task: 2}
 """
-# Trained for long enough to act: what never moves would not notice a simulator that began otherwise.
+# Trained for long enough to act: a policy that never moves would not reveal a simulator in the wrong state.
 _SCIENCEWORLD = """\
 name: small
 world:
@@ -77,49 +77,49 @@ world: {{{{name: pantry, tasks: [put-one, clean-then-put], max_episode_steps: 10
 evaluation: {{{{splits: [seen], per_task: 20, concurrent: 4}}}}
 """
 
-COURSES = {
-    "both stages, pantry": Course(
+SCENARIOS = {
+    "both stages, pantry": Scenario(
         _PANTRY,
         {
-            "kill -9": kinds.kill_main,
-            "SIGINT": kinds.ask_to_stop(signal.SIGINT),
-            "SIGTERM": kinds.ask_to_stop(signal.SIGTERM),
-            "SIGINT twice": kinds.insist,
-            "world killed": kinds.kill_child(WORLD),
-            "world hangs": kinds.hang_child(WORLD),
-            "full disk": kinds.fill_disk,
-            "blocked folder": kinds.block_folder,
-            "torn line": kinds.tear_line,
-            "clock jumps": kinds.jumping_clock,
+            "kill -9": fault_types.kill_main,
+            "SIGINT": fault_types.send_signal(signal.SIGINT),
+            "SIGTERM": fault_types.send_signal(signal.SIGTERM),
+            "SIGINT twice": fault_types.interrupt_twice,
+            "worker killed": fault_types.kill_child(WORKER),
+            "worker hangs": fault_types.hang_child(WORKER),
+            "full disk": fault_types.fill_disk,
+            "blocked folder": fault_types.block_folder,
+            "torn line": fault_types.tear_line,
+            "clock jumps": fault_types.jumping_clock,
         },
     ),
-    "two training processes": Course(
+    "two training processes": Scenario(
         _TWO_PROCESSES,
         {
-            "training process killed": kinds.kill_child("step_hrl.training.worker", 2),
-            "kill -9": kinds.kill_main,
-            "SIGTERM": kinds.ask_to_stop(signal.SIGTERM),
+            "training process killed": fault_types.kill_child("step_hrl.training.worker", 2),
+            "kill -9": fault_types.kill_main,
+            "SIGTERM": fault_types.send_signal(signal.SIGTERM),
         },
     ),
-    "ScienceWorld": Course(
+    "ScienceWorld": Scenario(
         _SCIENCEWORLD,
         {
-            "JVM killed": kinds.kill_child(SIMULATOR),
-            "JVM hangs": kinds.hang_child(SIMULATOR),
-            "world killed": kinds.kill_child(WORLD),
-            "kill -9": kinds.kill_main,
-            "SIGINT": kinds.ask_to_stop(signal.SIGINT),
+            "JVM killed": fault_types.kill_child(SIMULATOR),
+            "JVM hangs": fault_types.hang_child(SIMULATOR),
+            "worker killed": fault_types.kill_child(WORKER),
+            "kill -9": fault_types.kill_main,
+            "SIGINT": fault_types.send_signal(signal.SIGINT),
         },
     ),
-    "a model behind an interface": Course(
+    "model server": Scenario(
         _SERVED,
         {
-            "server killed": kinds.kill_endpoint,
-            "server hangs": kinds.hang_endpoint,
-            "server fails": kinds.endpoint_behaves(Conduct.FAILS, 2),
-            "server lies": kinds.endpoint_behaves(Conduct.LIES, 2),
-            "server slow": kinds.endpoint_behaves(Conduct.SLOW),
-            "kill -9": kinds.kill_main,
+            "server killed": fault_types.kill_endpoint,
+            "server hangs": fault_types.hang_endpoint,
+            "server fails": fault_types.endpoint_behaves(Behavior.FAILS, 2),
+            "server replies malformed": fault_types.endpoint_behaves(Behavior.MALFORMED, 2),
+            "server slow": fault_types.endpoint_behaves(Behavior.SLOW),
+            "kill -9": fault_types.kill_main,
         },
         served=True,
     ),

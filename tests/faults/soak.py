@@ -1,7 +1,7 @@
-"""Thousands of episodes while a worker is killed after every twenty: ``python -m tests.faults.soak``.
+"""Play thousands of episodes, killing a worker after every twenty: ``python -m tests.faults.soak``.
 
-Prints for each world how many were recorded, how many of them failed because their worker was lost twice, and what
-memory the main process and the workers had at the beginning and at the end.
+Prints for each environment how many episodes were recorded, how many of them failed because they lost their worker
+twice, and the memory of the main process and of the largest worker, early and late.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
 from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.types import Episode, Job
-from tests.faults.fault_harness import MARK, outlived
+from tests.faults.fault_harness import MARK, kill_orphans
 
-KILLED_EVERY = 20
+EPISODES_PER_KILL = 20
 START_SECONDS = 1.5
 MEGABYTE = 2**20
-GROWTH_TOLERATED = 1.2
+MAX_GROWTH = 1.2
 
 
 def jobs_of(world: str, count: int) -> Iterator[Job]:
-    """As many jobs as wanted: all train tasks, again and again."""
+    """Yield this many jobs: all train tasks in a random order, repeatedly."""
     tasks = world_for(WorldConfig(name=world)).tasks("train")
     random.Random(0).shuffle(tasks)
     for number in range(count):
@@ -45,7 +45,7 @@ def jobs_of(world: str, count: int) -> Iterator[Job]:
 
 
 def memory(pool: WorkerPool) -> tuple[float, float]:
-    """Megabytes of this process, and of the largest worker with all it started."""
+    """Megabytes of this process, and of the largest worker with the processes it started."""
     workers: list[float] = []
     for number in pool.process_ids:
         with suppress(psutil.Error):
@@ -54,15 +54,15 @@ def memory(pool: WorkerPool) -> tuple[float, float]:
     return psutil.Process().memory_info().rss / MEGABYTE, max(workers, default=0.0) / MEGABYTE
 
 
-def let_start(pool: WorkerPool) -> None:
-    """Wait until the youngest worker can have opened its world: what dies three times before that counts as broken."""
+def wait_for_start(pool: WorkerPool) -> None:
+    """Wait until the youngest worker has had time to open its environment: three deaths before that are an error."""
     while time.time() - max(psutil.Process(number).create_time() for number in pool.process_ids) < START_SECONDS:
         time.sleep(0.1)
 
 
 def soak(world: str, count: int, file: Path) -> list[str]:
-    """Play; a row of figures. Raises AssertionError for a lost episode, memory that grows, or an orphan."""
-    ensure_running()  # multiprocessing's own helper, which stays as long as this process: not marked
+    """Play and return a row of the table. Raises AssertionError for a lost episode, growing memory, or an orphan."""
+    ensure_running()  # before the mark is set: multiprocessing's resource tracker lives as long as this process
     os.environ[MARK] = str(file)
     draw, jobs = random.Random(0), list(jobs_of(world, count))
     config = WorldConfig(name=world)
@@ -76,32 +76,32 @@ def soak(world: str, count: int, file: Path) -> list[str]:
         def keep(episode: Episode) -> None:
             nonlocal kills
             writer.write(episode)
-            if len(writer.done) % KILLED_EVERY == 0:
-                let_start(pool)
+            if len(writer.done) % EPISODES_PER_KILL == 0:
+                wait_for_start(pool)
                 sizes.append(memory(pool))
                 os.kill(draw.choice(pool.process_ids), signal.SIGKILL)
                 kills += 1
 
         demonstrate(jobs, pool, max_episode_steps=100, perturbed=0.1, on_episode=keep)
-    assert not outlived(str(file))
+    assert not kill_orphans(str(file))
     found = read_episodes(file)
     assert {episode.id for episode in found} == {job.id for job in jobs}
     assert len(found) == len(jobs)
     early, late = sizes[len(sizes) // 5 :][:5], sizes[-5:]
     before, after = (tuple(max(each) for each in zip(*some, strict=True)) for some in (early, late))
-    assert after[0] < GROWTH_TOLERATED * before[0], f"this process grew from {before[0]:.0f} to {after[0]:.0f} MB"
-    lost = sum(episode.error is not None for episode in found)
+    assert after[0] < MAX_GROWTH * before[0], f"this process grew from {before[0]:.0f} to {after[0]:.0f} MB"
+    failed = sum(episode.error is not None for episode in found)
     main, workers = (f"{first:.0f} to {last:.0f}" for first, last in zip(before, after, strict=True))
-    return [world, str(len(found)), str(kills), str(lost), main, workers]
+    return [world, str(len(found)), str(kills), str(failed), main, workers]
 
 
 def main() -> int:
-    """Soak both worlds and print the figures."""
+    """Soak both environments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pantry", type=int, default=2000)
     parser.add_argument("--scienceworld", type=int, default=200)
     options = parser.parse_args()
-    table = Table("world", "episodes", "workers killed", "lost twice", "main process, MB", "largest worker, MB")
+    table = Table("environment", "episodes", "workers killed", "failed", "main process, MB", "largest worker, MB")
     with tempfile.TemporaryDirectory(prefix="step-hrl-soak-") as folder:
         for world in ("pantry", "scienceworld"):
             table.add_row(*soak(world, getattr(options, world), Path(folder) / f"{world}.jsonl"))

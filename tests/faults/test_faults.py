@@ -1,4 +1,4 @@
-"""A few of the faults of ``make faults``, each at a moment that its seed draws."""
+"""A few of the faults of ``make faults``, each injected at a time drawn from a seed."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.fault_harness import endure, left_alone
-from tests.faults.scenarios import COURSES
+from tests.faults.fault_harness import check_recovery, reference_run
+from tests.faults.scenarios import SCENARIOS
+
+pytestmark = pytest.mark.slow
 
 
-def test_a_hurt_run_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
-    course = COURSES["both stages, pantry"]
-    whole, span = left_alone(tmp_path / "alone", course)
-    assert len(whole.weights) == 3, "two policies and the critics of one"
-    assert sum(map(len, whole.episodes.values())) == 20 + 8 + 2 * 8
-    endure(tmp_path / "hurt", course, 0, ["SIGTERM", "world killed", "kill -9", "full disk"], whole, span)
+def test_a_run_with_faults_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    scenario = SCENARIOS["both stages, pantry"]
+    reference, duration = reference_run(tmp_path / "reference", scenario)
+    assert len(reference.weights) == 3, "two policies and the critics of one"
+    assert sum(map(len, reference.episodes.values())) == 20 + 8 + 2 * 8
+    faults = ["SIGTERM", "worker killed", "kill -9", "full disk"]
+    check_recovery(tmp_path / "faults", scenario, 0, faults, reference, duration)
 
 
-def test_a_run_outlives_its_server(tmp_path: Path) -> None:
+def test_a_run_recovers_when_its_model_server_does(tmp_path: Path) -> None:
     pytest.importorskip("openai", reason="needs the api extra")
-    course = COURSES["a model behind an interface"]
-    whole, span = left_alone(tmp_path / "alone", course)
-    assert sum(map(len, whole.episodes.values())) == 40
-    endure(tmp_path / "hurt", course, 0, ["server killed", "server lies"], whole, span)
+    scenario = SCENARIOS["model server"]
+    reference, duration = reference_run(tmp_path / "reference", scenario)
+    assert sum(map(len, reference.episodes.values())) == 40
+    faults = ["server killed", "server replies malformed"]
+    check_recovery(tmp_path / "faults", scenario, 0, faults, reference, duration)

@@ -1,6 +1,6 @@
-"""Whatever a model, a world, a disk or a hand says: an answer or one clear line, in bounded time and size.
+"""Any input from a model, an environment, a disk or a user is read or refused, in bounded time and memory.
 
-``make fuzz`` tries many more inputs than ``make test`` does, and counts them.
+``make fuzz`` tries many more inputs than ``make test``, and prints statistics.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PROMPT_LIKE = [
 ]
 words = st.text(max_size=60) | st.sampled_from(PROMPT_LIKE)
 replies = words | st.builds(lambda some, times: some * times, words, st.integers(1, 20_000))
-"""Also of a megabyte."""
+"""Up to a megabyte."""
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
@@ -65,19 +65,19 @@ values = st.recursive(
 
 @pytest.mark.parametrize("role", [high_level, low_level, local_progress, transcript, react])
 @given(reply=replies)
-def test_a_reply_is_read_or_unreadable(role: Any, reply: str) -> None:
+def test_a_reply_is_parsed_or_unreadable(role: Any, reply: str) -> None:
     try:
         read = role.parse(reply)
     except UnreadableReply:
         return
-    said = read if isinstance(read, str) else read.action
-    assert said == text.one_line(said) != ""
-    assert len(said) <= text.PROGRESS_CHARACTERS
+    parsed = read if isinstance(read, str) else read.action
+    assert parsed == text.one_line(parsed) != ""
+    assert len(parsed) <= text.PROGRESS_CHARACTERS
 
 
 @pytest.mark.parametrize("kind", ["step_hrl", "flat", "history_hrl", "react"])
-@given(said=st.lists(replies, min_size=1, max_size=6), variation=st.integers(0, 9))
-def test_whatever_a_model_says_its_episode_ends_and_can_be_kept(kind: Any, said: list[str], variation: int) -> None:
+@given(texts=st.lists(replies, min_size=1, max_size=6), variation=st.integers(0, 9))
+def test_an_episode_ends_and_can_be_stored_whatever_a_model_says(kind: Any, texts: list[str], variation: int) -> None:
     task = PantryWorld().tasks("train", per_task=10)[variation]
     env = TimeLimit(PantryWorld().open().env(), 8)
     observation, info = env.reset(task)
@@ -96,15 +96,15 @@ def test_whatever_a_model_says_its_episode_ends_and_can_be_kept(kind: Any, said:
         else:
             assert isinstance(wanted, Ask)
             assert len(wanted.prompt) < 20_000
-            answer = Utterance(said[number % len(said)])
+            answer = Utterance(texts[number % len(texts)])
     else:
-        pytest.fail("it never ends")
+        pytest.fail("the episode does not end")
     line = encode_line(Episode(task.key, task, log.segments, 0.0, False))
     assert len(line) < 1_000_000
 
 
 @given(stored=st.lists(episodes, max_size=3), data=st.data())
-def test_a_file_of_episodes_that_was_changed_anyhow(stored: list[Episode], data: st.DataObject) -> None:
+def test_any_change_to_an_episode_file_is_read_or_refused(stored: list[Episode], data: st.DataObject) -> None:
     content = bytearray(b"".join(encode_line(replace(e, id=f"{n}")) for n, e in enumerate([*stored, an_episode(1)])))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(content)))
@@ -128,7 +128,7 @@ def test_a_file_of_episodes_that_was_changed_anyhow(stored: list[Episode], data:
 
 
 def assert_read_or_refused(path: Path, *overrides: str) -> None:
-    """A recipe that can be written out and read back the same, or a complaint and nothing else."""
+    """Load a recipe, which must round-trip through YAML or raise RecipeError."""
     try:
         recipe = load_recipe(path, overrides)
     except RecipeError:
@@ -140,7 +140,7 @@ def assert_read_or_refused(path: Path, *overrides: str) -> None:
 
 
 @given(st.binary(max_size=300) | replies.map(lambda reply: reply.encode("utf-8", "surrogatepass")))
-def test_a_recipe_may_hold_anything(content: bytes) -> None:
+def test_any_recipe_file_is_read_or_refused(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_bytes(content)
@@ -151,7 +151,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
 
 @given(path=st.sampled_from(RECIPES), data=st.data(), value=values)
-def test_a_recipe_with_another_value_anywhere(path: Path, data: st.DataObject, value: Any) -> None:
+def test_any_value_in_a_recipe_is_read_or_refused(path: Path, data: st.DataObject, value: Any) -> None:
     tree = yaml.safe_load(to_yaml(load_recipe(path)))
     place: Any = tree
     while True:
@@ -167,7 +167,7 @@ def test_a_recipe_with_another_value_anywhere(path: Path, data: st.DataObject, v
 
 
 @given(st.dictionaries(words, values, max_size=3))
-def test_overrides_may_say_anything(given_values: dict[str, Any]) -> None:
+def test_any_override_is_read_or_refused(given_values: dict[str, Any]) -> None:
     assert_read_or_refused(RECIPES[0], *(f"{key}={value}" for key, value in given_values.items()))
 
 
@@ -176,7 +176,7 @@ def test_overrides_may_say_anything(given_values: dict[str, Any]) -> None:
     [
         "[" * 100_000,
         "a: " + "{a: " * 5_000,
-        # Ten lines that stand for a thousand million words.
+        # Ten lines that expand to a thousand million words.
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)),
         "&a [*a]",
@@ -187,14 +187,14 @@ def test_overrides_may_say_anything(given_values: dict[str, Any]) -> None:
     ],
     ids=["deep", "deep-map", "bomb", "cycle", "cycle-map", "itself", "variable", "code"],
 )
-def test_a_recipe_that_wants_to_be_large_or_to_be_run_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_recipe_that_expands_or_executes_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "recipe.yaml").write_text(content)
     with pytest.raises(RecipeError):
         load_recipe(tmp_path / "recipe.yaml")
 
 
 @given(content=st.binary(max_size=80) | values.map(lambda value: json.dumps(value).encode()))
-def test_small_files_of_a_run_may_hold_anything(content: bytes) -> None:
+def test_any_content_of_a_runs_small_files_is_read_or_refused(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stage = folder / "offline_rl" / "round-1"
@@ -210,7 +210,7 @@ def test_small_files_of_a_run_may_hold_anything(content: bytes) -> None:
         assert run.problems or not content
         assert timing.seconds(stage) >= 0 or b"-" in content
         describe(policy, "digest", folder / "evaluation")
-        assert not any(policy.iterdir()), "there is no card of what cannot be read"
+        assert not any(policy.iterdir()), "no model card is written without a readable record"
         with suppress(DataError):
             read_summary(scored / SUMMARY_FILE)
         with suppress(StepHrlError):
@@ -218,7 +218,7 @@ def test_small_files_of_a_run_may_hold_anything(content: bytes) -> None:
 
 
 @given(words, words, words)
-def test_what_a_world_says_stays_on_its_line(answer: str, look: str, inventory: str) -> None:
+def test_texts_of_an_environment_stay_on_their_line(answer: str, look: str, inventory: str) -> None:
     prompt = low_level.render(low_level.State("find key", "None", Observation(answer, look, inventory)))
     labels = [line.partition(":")[0] for line in prompt.splitlines()]
     answered = ["Observation"] if answer else []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import MICRO, micro_backbone, transitions, weights
+from tests.tiny_model import TINY_CONFIG, tiny_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, LoraConfig, TinyConfig
@@ -21,7 +21,7 @@ def batch_of(backbone: Backbone, number: int = 6) -> TransitionBatch:
 
 @torch.no_grad()
 def test_scores_equal_those_of_the_whole_masked_model() -> None:
-    backbone = micro_backbone().eval()
+    backbone = tiny_backbone().eval()
     batch = batch_of(backbone)
     scores = backbone.score(batch)
     logits = backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long()).logits
@@ -36,7 +36,7 @@ def test_scores_equal_those_of_the_whole_masked_model() -> None:
 
 @torch.no_grad()
 def test_padding_changes_no_log_likelihood() -> None:
-    backbone = micro_backbone().eval()
+    backbone = tiny_backbone().eval()
     together = batch_of(backbone)
     values = utterance_log_likelihood(backbone.score(together).log_probs, together.utterance_mask)
     for row, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
@@ -45,9 +45,9 @@ def test_padding_changes_no_log_likelihood() -> None:
         torch.testing.assert_close(values[row], value[0])
 
 
-def test_seed_and_shape_decide_a_tiny_model_and_nothing_else_does() -> None:
+def test_a_tiny_model_depends_on_its_seed_and_config_only() -> None:
     state = torch.random.get_rng_state()
-    first, again, other = micro_backbone(), micro_backbone(), micro_backbone(seed=1)
+    first, again, other = tiny_backbone(), tiny_backbone(), tiny_backbone(seed=1)
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
     assert torch.equal(state, torch.random.get_rng_state())
@@ -64,14 +64,14 @@ def test_seed_and_shape_decide_a_tiny_model_and_nothing_else_does() -> None:
     ],
 )
 def test_each_field_of_a_tiny_model_shapes_it(field: str, value: int, shape) -> None:  # pyright: ignore
-    config = MICRO.model_copy(update={"tiny": MICRO.tiny.model_copy(update={field: value})})
-    assert shape(micro_backbone(config).model) == value
-    assert shape(micro_backbone().model) != value
+    config = TINY_CONFIG.model_copy(update={"tiny": TINY_CONFIG.tiny.model_copy(update={field: value})})
+    assert shape(tiny_backbone(config).model) == value
+    assert shape(tiny_backbone().model) != value
 
 
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, alpha=4)])
-def test_what_is_saved_is_what_is_loaded(tmp_path: Path, lora: LoraConfig | None) -> None:
-    base = micro_backbone()
+def test_a_saved_model_loads_unchanged(tmp_path: Path, lora: LoraConfig | None) -> None:
+    base = tiny_backbone()
     base.save(tmp_path / "base")
     config = BackboneConfig(source=str(tmp_path / "base"), lora=lora)
     backbone = backbones.load(config, device="cpu").eval()
@@ -98,7 +98,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, lora: LoraConfig | None
 
 def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     lora = LoraConfig(rank=3, alpha=6, dropout=0.25, target_modules=("q_proj",))
-    micro_backbone().save(tmp_path)
+    tiny_backbone().save(tmp_path)
     backbone = backbones.load(BackboneConfig(source=str(tmp_path), lora=lora), device="cpu")
     trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
     assert len(trained) == 2 * 2
@@ -110,23 +110,23 @@ def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="target_modules"):
         backbones.load(BackboneConfig(source=str(tmp_path), lora=LoraConfig(target_modules=("nothing",))))
     with pytest.raises(ModelError, match="untrained"):
-        micro_backbone(MICRO.model_copy(update={"lora": lora}))
+        tiny_backbone(TINY_CONFIG.model_copy(update={"lora": lora}))
     backbone.save(tmp_path / "adapter")
     more = lora.model_copy(update={"rank": 4})
     with pytest.raises(ModelError, match="adapter with rank 3, asked for 4"):
         backbones.load(BackboneConfig(source=str(tmp_path / "adapter"), lora=more))
 
 
-def test_dtype_is_what_weights_are_held_in(tmp_path: Path) -> None:
-    micro_backbone().save(tmp_path)
+def test_dtype_is_that_of_the_weights(tmp_path: Path) -> None:
+    tiny_backbone().save(tmp_path)
     for dtype in ("float32", "bfloat16"):
         loaded = backbones.load(BackboneConfig(source=str(tmp_path), dtype=dtype), device="cpu")
         assert weights(loaded).dtype == getattr(torch, dtype)
-        assert weights(micro_backbone(MICRO.model_copy(update={"dtype": dtype}))).dtype == getattr(torch, dtype)
+        assert weights(tiny_backbone(TINY_CONFIG.model_copy(update={"dtype": dtype}))).dtype == getattr(torch, dtype)
 
 
 def test_auto_precision_follows_the_hardware_and_spares_bfloat16_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, half = micro_backbone(), micro_backbone(MICRO.model_copy(update={"dtype": "bfloat16"}))
+    plain, half = tiny_backbone(), tiny_backbone(TINY_CONFIG.model_copy(update={"dtype": "bfloat16"}))
     for native in (True, False):
         monkeypatch.setattr(backbones, "has_native_bfloat16", lambda device, native=native: native)
         assert plain.autocast("auto")._enabled is native
@@ -136,8 +136,8 @@ def test_auto_precision_follows_the_hardware_and_spares_bfloat16_weights(monkeyp
     assert isinstance(backbones.has_native_bfloat16(torch.device("cpu")), bool)
 
 
-def test_a_policy_is_not_asked_in_another_format(tmp_path: Path) -> None:
-    micro_backbone().save(tmp_path)
+def test_a_policy_is_not_loaded_with_another_prompt_format(tmp_path: Path) -> None:
+    tiny_backbone().save(tmp_path)
     with pytest.raises(ModelError, match="trained with plain prompts, asked for chat"):
         backbones.load(BackboneConfig(source=str(tmp_path), prompt_format="chat"))
 
@@ -156,29 +156,29 @@ def test_tiny_needs_texts_and_heads_that_fit() -> None:
     with pytest.raises(ModelError, match="texts"):
         backbones.load(BackboneConfig())
     with pytest.raises(ModelError, match="heads"):
-        micro_backbone(MICRO.model_copy(update={"tiny": TinyConfig(width=32, heads=3)}))
+        tiny_backbone(TINY_CONFIG.model_copy(update={"tiny": TinyConfig(width=32, heads=3)}))
 
 
-def test_bars_of_other_libraries_are_hidden_only_while_loading(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_progress_bars_of_libraries_are_hidden_while_loading(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    micro_backbone().save(tmp_path)
+    tiny_backbone().save(tmp_path)
     backbones.load(BackboneConfig(source=str(tmp_path)), device="cpu").restore(tmp_path)
     assert "it/s" not in capfd.readouterr().err
     assert logging.is_progress_bar_enabled() == shown
 
 
-def test_a_models_own_code_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    micro_backbone().save(tmp_path)
+def test_code_of_a_hub_model_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_backbone().save(tmp_path)
     passed: list[bool] = []
     original = AutoModelForCausalLM.from_pretrained
 
-    def noting(*args: object, **options: object) -> object:
+    def recording(*args: object, **options: object) -> object:
         passed.append(bool(options.get("trust_remote_code")))
         return original(*args, **options)
 
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noting)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", recording)
     for trusted in (False, True):
         backbones.load(BackboneConfig(source=str(tmp_path), trust_remote_code=trusted), device="cpu")
     assert passed == [False, True]

@@ -4,14 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny_model import micro_backbone, transitions
+from tests.tiny_model import tiny_backbone, transitions
 
 from step_hrl.errors import DataError
 from step_hrl.models.collate import ROLES, Trajectory, TransitionTokens, batches_of_similar_length, collate, tokenize
 from step_hrl.types import Role
 
 
-def test_masks_and_ends_point_at_what_they_say() -> None:
+def test_masks_and_ends_mark_states_and_utterances() -> None:
     pad = 2
     samples = [TransitionTokens(Role.LOW, (5, 2, 6), (2,)), TransitionTokens(Role.PROGRESS, (7,), (8, 9, 2))]
     batch = collate([Trajectory((sample,)) for sample in samples], pad)
@@ -41,7 +41,7 @@ def test_batches_hold_every_sample_once_within_the_budget(
     assert batches == batches_of_similar_length(sizes, budget, seed, epoch)
 
 
-def test_order_differs_by_epoch_and_seed_and_lengths_are_alike() -> None:
+def test_order_differs_by_epoch_and_seed_and_batches_are_of_similar_length() -> None:
     lengths = [10 + index % 50 for index in range(400)]
     sizes = [(1, length) for length in lengths]
     first = batches_of_similar_length(sizes, 512, 0, 0)
@@ -52,7 +52,7 @@ def test_order_differs_by_epoch_and_seed_and_lengths_are_alike() -> None:
 
 
 def test_a_sample_that_is_too_long_is_an_error_that_names_it() -> None:
-    tokenizer = micro_backbone().tokenizer
+    tokenizer = tiny_backbone().tokenizer
     samples = tokenize(transitions(6), tokenizer, 128)
     assert [sample.transitions[0].role for sample in samples] == [t.role for t in transitions(6)]
     longest = max(sample.longest for sample in samples)

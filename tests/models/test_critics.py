@@ -1,4 +1,4 @@
-"""Critics: each role has its own, targets lag behind, twins are believed by the smaller, files hold them all."""
+"""Critics: one head per role, lagging targets, the smaller of two Q functions, and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hidden(seed: int) -> torch.Tensor:
     return torch.randn(6, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def test_each_role_is_judged_by_its_own_head() -> None:
+def test_each_role_has_its_own_head() -> None:
     critics = Critics(WIDTH).requires_grad_(False)
     estimates = critics(hidden(0), hidden(1), hidden(1), hidden(2), ROWS)
     for row, role in enumerate(ROWS.tolist()):
@@ -39,7 +39,7 @@ def test_targets_have_no_gradient_and_heads_without_rows_have_one() -> None:
     assert all(float(p.grad.abs().sum()) == 0 for p in critics.v[1].parameters() if p.grad is not None)
 
 
-def test_of_twins_the_smaller_is_believed() -> None:
+def test_the_smaller_of_two_critics_is_used() -> None:
     critics = Critics(WIDTH, n_critics=2)
     estimates = critics(hidden(0), hidden(1), hidden(1), hidden(2), ROWS)
     assert estimates.q.shape == (2, 6)
@@ -47,7 +47,7 @@ def test_of_twins_the_smaller_is_believed() -> None:
     assert torch.equal(estimates.target_q, estimates.q.detach().amin(dim=0))
 
 
-def test_targets_move_by_the_rate() -> None:
+def test_targets_move_by_tau() -> None:
     critics = Critics(WIDTH)
     before = critics.target_v[0][0].weight.clone()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_files_hold_critics_and_targets_in_float32(tmp_path: Path) -> None:
         again.restore(tmp_path)
 
 
-def test_bfloat16_features_are_judged_in_float32() -> None:
+def test_critics_compute_in_float32() -> None:
     critics = Critics(WIDTH)
     with torch.autocast("cpu", torch.bfloat16):
         value = critics(*(hidden(seed).bfloat16() for seed in (0, 1, 1, 2)), ROWS).value
@@ -82,7 +82,7 @@ def test_bfloat16_features_are_judged_in_float32() -> None:
     assert torch.equal(value, critics(*(hidden(seed).bfloat16().float() for seed in (0, 1, 1, 2)), ROWS).value)
 
 
-def test_making_them_leaves_random_state_alone() -> None:
+def test_creating_critics_leaves_the_random_state_unchanged() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ GGUF = os.environ.get("STEP_HRL_TEST_GGUF", "")
 """A small GGUF file, such as SmolLM2-135M-Instruct.Q4_1.gguf; tests that read one are skipped without it."""
 
 
-def test_a_file_that_is_no_gguf_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_not_gguf_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.gguf"
     wrong.write_bytes(b"not a model")
     with pytest.raises(ModelError, match=r"wrong\.gguf: cannot be read"):

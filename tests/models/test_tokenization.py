@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.tiny_model import micro_backbone, transitions
+from tests.tiny_model import tiny_backbone, transitions
 
 from step_hrl.errors import DataError, ModelError
 from step_hrl.models.tiny import create_tokenizer
@@ -10,7 +10,7 @@ from step_hrl.models.tokenization import LineTokenizer
 
 @pytest.fixture(scope="module")
 def tokenizer() -> LineTokenizer:
-    return micro_backbone().tokenizer
+    return tiny_backbone().tokenizer
 
 
 def test_training_and_acting_read_the_same_prompt_tokens(tokenizer: LineTokenizer) -> None:
@@ -21,7 +21,7 @@ def test_training_and_acting_read_the_same_prompt_tokens(tokenizer: LineTokenize
         assert whole == f"{transition.state} {transition.utterance}\n"
 
 
-def test_an_utterance_ends_with_its_line_and_holds_no_other_stop(tokenizer: LineTokenizer) -> None:
+def test_an_utterance_ends_with_a_line_end_and_holds_no_other_stop(tokenizer: LineTokenizer) -> None:
     ids = tokenizer.encode("What?", "go to the kitchen; True").utterance
     assert ids[-1] == tokenizer.line_end
     assert not tokenizer.stops.intersection(ids[:-1])
@@ -61,7 +61,7 @@ def test_chat_wraps_the_prompt_as_a_users_turn() -> None:
     assert chat.decode(encoded.utterance) == "yes"
 
 
-def test_what_a_tokenizer_puts_before_texts_is_kept_and_what_it_puts_after_is_not() -> None:
+def test_a_tokenizers_prefix_is_kept_and_its_suffix_is_not() -> None:
     from tokenizers import processors
 
     hf = create_tokenizer(["hello hello"], 300, 64)

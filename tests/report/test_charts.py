@@ -1,4 +1,4 @@
-"""What the figures of a page say as tables, counted by hand."""
+"""The tables behind a page's charts, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def step(action: str, is_valid_action: bool = True, **tokens: int) -> Step:
 
 
 def episode(success: bool, *segments: tuple[int, tuple[Step, ...]]) -> Episode:
-    told = tuple(Segment("g", (), NOTHING, SEEN, steps, "policy", usage=Usage(high, 0, 1)) for high, steps in segments)
-    return Episode("e", Task("w", "t", 0, "dev"), told, float(success), success)
+    taken = tuple(Segment("g", (), NOTHING, SEEN, steps, "policy", usage=Usage(high, 0, 1)) for high, steps in segments)
+    return Episode("e", Task("w", "t", 0, "dev"), taken, float(success), success)
 
 
-def test_prompt_tokens_are_means_of_those_that_were_asked() -> None:
+def test_prompt_tokens_are_means_over_the_prompts_of_a_step() -> None:
     long = episode(True, (10, (step("a", low=20, progress=30), step("b", low=22))), (14, (step("c", low=24),)))
     short = episode(True, (12, (step("a", low=30),)))
     chart = charts.prompt_tokens([long, short], "dev")
@@ -31,7 +31,7 @@ def test_prompt_tokens_are_means_of_those_that_were_asked() -> None:
     assert chart.rows == (("1", "11", "25", "30"), ("2", "", "22", ""), ("3", "14", "24", ""))
 
 
-def test_episodes_not_solved_are_told_by_what_was_refused_most() -> None:
+def test_unsolved_episodes_are_counted_by_their_most_frequent_invalid_action() -> None:
     played = [
         episode(False, (1, (step("take a", False), step("go to b", False), step("take a", False)))),
         episode(False, (1, (step("take c", False),))),
@@ -53,7 +53,7 @@ def test_lengths_are_counted_in_groups() -> None:
     assert rows[-1] == ("30 to 32", "1")
 
 
-def test_learning_is_told_by_update() -> None:
+def test_learning_curves_are_tables_by_update() -> None:
     lines: list[Mapping[str, float]] = [
         {"update": 20, "loss": 1.0},
         {"update": 40, "loss": 0.5, "validation/loss_low": 2.0},
@@ -64,9 +64,9 @@ def test_learning_is_told_by_update() -> None:
     assert charts.learning("behavior_cloning", lines, "q_loss", "Loss") is None
 
 
-def test_values_are_compared_with_what_followed() -> None:
-    said = [ValueEstimate("e", "low", number, number / 10, 0.0, number / 20) for number in range(20)]
-    chart = charts.calibration("offline_rl/round-1", said)
+def test_value_estimates_are_compared_with_returns() -> None:
+    estimates = [ValueEstimate("e", "low", number, number / 10, 0.0, number / 20) for number in range(20)]
+    chart = charts.calibration("offline_rl/round-1", estimates)
     assert chart.rows[0] == ("low (rank correlation 1.00)", "0.050", "0.025")
     assert len(chart.rows) == 10
 
@@ -80,9 +80,9 @@ def test_any_name_can_be_drawn(name: str) -> None:
     assert "var(--series-1)" in svg
 
 
-def test_judgements_come_back_and_what_is_none_is_told() -> None:
-    said = ValueEstimate("e", "low", 3, 0.25, -0.5, 1.0)
-    assert from_line(to_lines([said])) == said
-    for line in ("", "[]", "{}", to_lines([said]).replace("0.25", '"x"')):
-        with pytest.raises(ValueError, match=r"no value_estimate|Expecting value"):
+def test_value_estimates_round_trip_and_other_lines_are_refused() -> None:
+    estimate = ValueEstimate("e", "low", 3, 0.25, -0.5, 1.0)
+    assert from_line(to_lines([estimate])) == estimate
+    for line in ("", "[]", "{}", to_lines([estimate]).replace("0.25", '"x"')):
+        with pytest.raises(ValueError, match=r"not a value estimate|Expecting value"):
             from_line(line)

@@ -1,4 +1,4 @@
-"""The card, pinned, and that huggingface_hub reads it whatever stands in a recipe."""
+"""A snapshot of the model card; and huggingface_hub reads the card whatever a recipe holds."""
 
 from __future__ import annotations
 
@@ -148,11 +148,11 @@ Action: open chest; False
 """
 
 
-def test_the_card_says_what_was_done_and_measured() -> None:
+def test_the_card_matches_its_snapshot() -> None:
     assert render(TRAINING, OUTCOME, {"seen": scored("seen", 0.5, 1.0)}) == CARD
 
 
-def test_nothing_is_said_of_what_is_not_known() -> None:
+def test_unknown_facts_are_left_out() -> None:
     card = render(replace(TRAINING, validation=0), Outcome(None, None, None), {})
     assert "None has been measured." in card
     for word in ("updates", "wall time", "parameters", "collected", "held out", "tokens |", "license", "None |"):
@@ -189,7 +189,7 @@ def test_stage_2_with_adapters_on_a_model_of_the_hub() -> None:
 HOSTILE = "a|b `c` \"d\" 'e'\n---\n# f: [g](h) <script> ```\n| i | \u2028 *j* {k} &lt; $x$ #"
 
 
-def test_no_name_breaks_out_of_where_it_stands(tmp_path: Path) -> None:
+def test_markup_in_names_is_escaped(tmp_path: Path) -> None:
     versions = {HOSTILE: HOSTILE}
     example = Decision(f"{HOSTILE}\n`````\nAction:", HOSTILE)
     hostile = replace(
@@ -225,7 +225,7 @@ def headings(text: str) -> list[str]:
 
 
 def outside_blocks(text: str) -> list[str]:
-    """The lines of a Markdown text that stand in none of its fenced blocks."""
+    """The lines of a Markdown text outside its fenced blocks."""
     fence, kept = "", list[str]()
     for line in text.splitlines():
         run = line[: len(line) - len(line.lstrip("`"))]
@@ -240,5 +240,5 @@ def outside_blocks(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["yes", "1e5", "null", "---", "", "- a", "a: b # c", "é", "{}", "%x", "@y", "!z"])
-def test_names_that_yaml_takes_for_something_else_stay_names(name: str) -> None:
+def test_names_that_look_like_other_yaml_values_stay_strings(name: str) -> None:
     assert ModelCard(render(replace(TRAINING, recipe=name), OUTCOME, {})).data.to_dict().get("model_name", "") == name

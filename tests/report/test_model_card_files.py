@@ -1,4 +1,4 @@
-"""What is written beside a policy: only what its run has on record, only where the policy is that run's own."""
+"""The model card beside a policy holds only what its run has recorded, and is written only for the run's own policy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def card(policy: Path) -> list[str]:
     return (policy / "README.md").read_text().splitlines()
 
 
-def test_a_card_tells_what_the_stage_has_on_record(policy: Path) -> None:
+def test_a_card_holds_what_the_stage_recorded(policy: Path) -> None:
     note(policy.parent, TRAINING)
     lines = card(policy)
     assert "| parameters | 17 |" in lines
@@ -54,7 +54,7 @@ def test_a_card_tells_what_the_stage_has_on_record(policy: Path) -> None:
     assert (policy / "recipe.yaml").read_text() == TRAINING.recipe_yaml
 
 
-def test_only_evaluations_of_these_weights_count_and_the_latest_of_them(policy: Path) -> None:
+def test_a_card_shows_the_latest_evaluation_of_these_weights(policy: Path) -> None:
     note(policy.parent, TRAINING)
     evaluations = policy.parents[1] / "evaluation"
     evaluated(evaluations / "untrained-seen", "untrained:1", 2)
@@ -69,7 +69,7 @@ def test_only_evaluations_of_these_weights_count_and_the_latest_of_them(policy: 
 
 
 @pytest.mark.parametrize("noted", [None, "", "[]", "{}", '{"recipe": 1}'])
-def test_a_folder_of_which_nothing_is_known_is_left_alone(policy: Path, noted: str | None) -> None:
+def test_a_folder_without_a_record_is_left_alone(policy: Path, noted: str | None) -> None:
     if noted is not None:
         (policy.parent / "training.json").write_text(noted)
     (policy / "README.md").write_text("# Somebody's own")
@@ -77,7 +77,7 @@ def test_a_folder_of_which_nothing_is_known_is_left_alone(policy: Path, noted: s
     assert not (policy / "recipe.yaml").exists()
 
 
-def test_what_is_noted_is_what_is_learnt_from(tmp_path: Path) -> None:
+def test_the_record_counts_what_is_trained_on(tmp_path: Path) -> None:
     def decision(role: Role, episode: str = "a", clone_mask: bool = True) -> Transition:
         return Transition(role, f"{role} of {episode}", "go", 0.0, None, False, 1, episode, "put-one:0", clone_mask)
 
@@ -97,8 +97,8 @@ def test_what_is_noted_is_what_is_learnt_from(tmp_path: Path) -> None:
     assert cloned.examples["low"].prompt == "low of b"
     assert set(cloned.examples) == {"high", "low"}
     assert set(cloned.versions) == {"pantry_layouts", "torch", "transformers"}
-    learnt = training_of(recipe, 1, [EPISODE], [EPISODE], train, validation, {})
-    assert (learnt.decisions, learnt.collected, learnt.tokens) == (4, 1, 9)
+    second_stage = training_of(recipe, 1, [EPISODE], [EPISODE], train, validation, {})
+    assert (second_stage.decisions, second_stage.collected, second_stage.tokens) == (4, 1, 9)
     note(tmp_path, cloned)
     assert json.loads((tmp_path / "training.json").read_text())["tasks"] == ["put-one"]
 
@@ -116,7 +116,7 @@ def test_what_is_noted_is_what_is_learnt_from(tmp_path: Path) -> None:
         ("-x/y: z", False),
     ],
 )
-def test_what_may_be_called_a_model_of_the_hub(
+def test_which_sources_are_models_of_the_hub(
     source: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser, opened from disk; and what it says of runs that are not whole."""
+"""A run's HTML page in a real browser, opened from disk, and what it reports of damaged or empty runs."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=a
 
 
 @pytest.fixture(scope="module")
-def shown() -> list[Episode]:
-    """Real episodes of pantry."""
+def demonstrations() -> list[Episode]:
+    """Demonstrations of pantry."""
     world, expert = PantryWorld(), expert_for("pantry")
-    host = world.open()
-    env = host.env()
+    factory = world.open()
+    env = factory.env()
     tasks = world.tasks("seen", per_task=2)
-    told = [expert(env, task, max_episode_steps=30, perturbed=0.2).episode for task in tasks]
-    host.close()
-    return [replace(episode, id=f"e{number}") for number, episode in enumerate(told)]
+    episodes = [expert(env, task, max_episode_steps=30, perturbed=0.2).episode for task in tasks]
+    factory.close()
+    return [replace(episode, id=f"e{number}") for number, episode in enumerate(episodes)]
 
 
 def hostile() -> Episode:
-    """An episode in which everybody says what a browser must not run."""
+    """An episode in which every text holds markup that a browser must not interpret."""
     seen = Observation(HOSTILE, HOSTILE, HOSTILE)
     step = Step(seen, HOSTILE, HOSTILE, False, 0.0, seen, HOSTILE, is_valid_action=False)
     segment = Segment(HOSTILE, (), "None", seen, (step,), "limit")
@@ -60,48 +60,48 @@ def write(path: Path, episodes: list[Episode]) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, shown: list[Episode]) -> Path:
+def run(tmp_path: Path, demonstrations: list[Episode]) -> Path:
     folder = tmp_path / "small"
-    write(folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl", shown)
-    write(folder / "evaluation" / "offline_rl-round-1-seen" / "episodes.jsonl", [*shown[:4], hostile()])
+    write(folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl", demonstrations)
+    write(folder / "evaluation" / "offline_rl-round-1-seen" / "episodes.jsonl", [*demonstrations[:4], hostile()])
     recipe = {"name": "small", "world": {"name": "pantry"}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     stage = folder / "offline_rl" / "round-1"
     stage.mkdir(parents=True)
     lines = [{"update": 20 * n, "loss": 1 / n, "policy_loss_low": 1 / n} for n in range(1, 9)]
     (stage / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = [ValueEstimate("e0", "low", number, 0.1 * number, 0.1 * number + 0.05, 0.2) for number in range(3)]
-    (stage / "value_estimates.jsonl").write_text(to_lines(said))
+    estimates = [ValueEstimate("e0", "low", number, 0.1 * number, 0.1 * number + 0.05, 0.2) for number in range(3)]
+    (stage / "value_estimates.jsonl").write_text(to_lines(estimates))
     return folder
 
 
-def test_a_page_says_what_was_run_and_how_it_went(run: Path, shown: list[Episode]) -> None:
+def test_a_page_shows_evaluations_scores_and_charts(run: Path, demonstrations: list[Episode]) -> None:
     page = build([read_run(run)])
     assert "behavior_cloning-seen" in page
     assert "100.0 (100.0 to 100.0)" in page
-    assert all(episode.task.name in page for episode in shown)
+    assert all(episode.task.name in page for episode in demonstrations)
     assert "What the critics are worth" in page
-    assert re.search(r"(src|href)=\"(?!#)", page) is None  # nothing is loaded from anywhere
+    assert re.search(r"(src|href)=\"(?!#)", page) is None  # the page is self-contained
 
 
-def test_prompts_are_those_the_agent_read(shown: list[Episode]) -> None:
-    episode = shown[0]
+def test_prompts_are_those_the_agent_read(demonstrations: list[Episode]) -> None:
+    episode = demonstrations[0]
     for config in (AgentConfig(), AgentConfig(kind="flat"), AgentConfig(kind="history_hrl")):
         agent = agent_for(config)
         content = payload(episode, agent, {})
         low = [step["low"] for segment in content["segments"] for step in segment["steps"]]
-        told = ["\n".join(content["texts"][line] for line in decision["prompt"]) for decision in low]
+        prompts = ["\n".join(content["texts"][line] for line in decision["prompt"]) for decision in low]
         cut = [each for each in agent.transitions(episode, trust_policy) if each.role is Role.LOW]
-        assert told == [each.state for each in cut]
+        assert prompts == [each.state for each in cut]
         assert [content["texts"][decision["reply"]] for decision in low] == [each.utterance for each in cut]
 
 
-def test_prompts_that_are_not_known_are_left_out(shown: list[Episode]) -> None:
-    content = payload(shown[0], agent_for(AgentConfig(kind="react")), {})
+def test_prompts_that_cannot_be_reconstructed_are_left_out(demonstrations: list[Episode]) -> None:
+    content = payload(demonstrations[0], agent_for(AgentConfig(kind="react")), {})
     assert not any("low" in step for segment in content["segments"] for step in segment["steps"])
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such folder"):
         read_run(tmp_path / "nowhere")
 
@@ -112,24 +112,24 @@ def test_an_empty_run_says_so(tmp_path: Path) -> None:
     assert "No evaluation yet." in page
 
 
-def test_what_is_damaged_is_told_and_the_rest_shown(run: Path, shown: list[Episode]) -> None:
+def test_damage_is_reported_and_the_rest_is_shown(run: Path, demonstrations: list[Episode]) -> None:
     file = run / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     lines[1] = lines[1].replace(b"pantry", b"pentry", 1)
-    lines[2] = lines[2].replace(b'{"schema_version":1,', b'{"schema_version":7,', 1)
-    file.write_bytes(b"".join(lines) + encode_line(shown[0])[:40])
+    lines[2] = lines[2].replace(b'{"schema_version":2,', b'{"schema_version":7,', 1)
+    file.write_bytes(b"".join(lines) + encode_line(demonstrations[0])[:40])
     metrics = run / "offline_rl" / "round-1" / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"update": 400, "lo')
     found = read_run(run)
-    assert len(found.evaluations[0].episodes) == len(shown) - 2
-    told = "\n".join(found.problems)
+    assert len(found.evaluations[0].episodes) == len(demonstrations) - 2
+    problems = "\n".join(found.problems)
     for problem in (
         "line 2: the checksum does not match; left out",
         "line 3: schema_version 7",
-        f"line {len(shown) + 1}: cut short; left out",
+        f"line {len(demonstrations) + 1}: cut short; left out",
         "metrics.jsonl: line 9: ",
     ):
-        assert problem in told
+        assert problem in problems
     assert "schema_version 7" in build([found])
 
 
@@ -152,16 +152,16 @@ def browser() -> Iterator[Any]:
 
 
 class Opened:
-    """A page in the browser, with everything it complained of and asked for."""
+    """A page in the browser, with its console messages and its requests."""
 
     def __init__(self, browser: Any, file: Path, link: str = "", **context: Any) -> None:
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
         self.page = browser.new_page(**context)
-        self.page.on("console", lambda said: self.complaints.append(said.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.on("dialog", lambda dialog: self.messages.append(f"dialog {dialog.message}"))
         self.page.goto(f"{file.as_uri()}{link}")
         self.page.wait_for_selector("html[data-ready]")
 
@@ -173,68 +173,70 @@ def file(run: Path) -> Path:
     return written
 
 
-def test_an_episode_is_found_and_stepped_through(browser: Any, file: Path, shown: list[Episode]) -> None:
+def test_an_episode_can_be_found_and_stepped_through(browser: Any, file: Path, demonstrations: list[Episode]) -> None:
     opened = Opened(browser, file)
     page = opened.page
-    assert page.inner_text("#count") == f"{len(shown) + 5} of {len(shown) + 5} episodes"
+    assert page.inner_text("#count") == f"{len(demonstrations) + 5} of {len(demonstrations) + 5} episodes"
     page.select_option("[name=source]", label="evaluation/behavior_cloning-seen")
-    page.select_option("[name=task]", label=shown[-1].task.name)
-    wanted = [episode for episode in shown if episode.task.name == shown[-1].task.name]
+    page.select_option("[name=task]", label=demonstrations[-1].task.name)
+    wanted = [episode for episode in demonstrations if episode.task.name == demonstrations[-1].task.name]
     assert page.inner_text("#count").startswith(f"{len(wanted)} of ")
     page.click("#list button >> nth=0")
     page.wait_for_selector("#viewer:not([hidden])")
     episode = wanted[0]
     steps = [(segment.subtask, step) for segment in episode.segments for step in segment.steps]
     for number, (subtask, step) in enumerate(steps, start=1):
-        told = page.inner_text("#step")
-        assert told.startswith(f"Step {number} of {len(steps)}")
-        assert subtask in told
+        shown_step = page.inner_text("#step")
+        assert shown_step.startswith(f"Step {number} of {len(steps)}")
+        assert subtask in shown_step
         assert page.inner_text("#step .said") == step.action
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert page.is_hidden("#viewer")
-    assert opened.complaints == []
+    assert opened.messages == []
     assert opened.requests == [file.as_uri()]
 
 
-def test_subtasks_and_episodes_are_a_key_away(browser: Any, file: Path, shown: list[Episode]) -> None:
+def test_keys_move_between_subtasks_and_episodes(browser: Any, file: Path, demonstrations: list[Episode]) -> None:
     page = Opened(browser, file, "#episode=e0&source=0&step=1").page
     page.keyboard.press("ArrowDown")
-    second = len(shown[0].segments[0].steps) + 1
+    second = len(demonstrations[0].segments[0].steps) + 1
     assert page.inner_text("#step").startswith(f"Step {second} of ")
     page.keyboard.press("k")
     assert page.inner_text("#step").startswith(f"Step {second - 1} of ")
     page.keyboard.press("n")
     page.wait_for_function("location.hash.startsWith('#episode=e1&')")
-    assert page.inner_text("#viewer-title") == shown[1].task.key
+    assert page.inner_text("#viewer-title") == demonstrations[1].task.key
 
 
-def test_a_link_leads_to_an_episodes_step_and_its_prompts(browser: Any, file: Path, shown: list[Episode]) -> None:
+def test_a_link_opens_a_step_and_its_prompts(browser: Any, file: Path, demonstrations: list[Episode]) -> None:
     opened = Opened(browser, file, "#episode=e0&source=0&step=2")
     page = opened.page
     assert page.inner_text("#step").startswith("Step 2 of ")
     assert "#episode=e0&source=0&step=2" in page.url
     page.click("#step summary:has-text('Low level')")
-    cut = [each for each in agent_for(AgentConfig()).transitions(shown[0], trust_policy) if each.role is Role.LOW]
-    told = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
-    assert told == [cut[1].state, cut[1].utterance]
+    cut = [
+        each for each in agent_for(AgentConfig()).transitions(demonstrations[0], trust_policy) if each.role is Role.LOW
+    ]
+    texts = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
+    assert texts == [cut[1].state, cut[1].utterance]
     assert "V 0.1, Q 0.15, advantage 0.05" in page.inner_text("#step")
-    lost = Opened(browser, file, "#episode=nobody").page
-    assert lost.inner_text("#count").startswith("No episode nobody in this report.")
+    unknown = Opened(browser, file, "#episode=nobody").page
+    assert unknown.inner_text("#count").startswith("No episode nobody in this report.")
 
 
-def test_what_worlds_and_models_say_is_text(browser: Any, file: Path) -> None:
+def test_texts_of_environments_and_models_are_escaped(browser: Any, file: Path) -> None:
     opened = Opened(browser, file, "#episode=hostile&source=1&step=1")
     page = opened.page
     assert page.title() == "small"
     assert page.inner_text("#step .said") == HOSTILE
     assert HOSTILE in page.inner_text("#spine")
     assert page.query_selector_all("img") == []
-    assert opened.complaints == []
+    assert opened.messages == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(browser: Any, file: Path, scheme: str) -> None:
+def test_a_phone_needs_no_horizontal_scrolling(browser: Any, file: Path, scheme: str) -> None:
     opened = Opened(
         browser, file, "#episode=e0&source=0&step=1", viewport={"width": 390, "height": 844}, color_scheme=scheme
     )
@@ -245,7 +247,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: Any, file: Path, s
     )
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
     assert paper != ink
-    assert opened.complaints == []
+    assert opened.messages == []
 
 
 def test_every_control_has_a_name_and_every_plot_a_table(browser: Any, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Only one process at a time is at work in a run's folder; the other is told which."""
+"""One process at a time works in a run's folder; a second one is refused and told which."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_main import PANTRY
+from tests.command import COMMAND
 
 from step_hrl.errors import DataError
 from step_hrl.runs.lock import HOLDER_FILE, RunLock
@@ -31,18 +32,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def hold(folder: Path) -> subprocess.Popen[str]:
-    """Another process that is at work in the folder."""
+    """Start another process that holds the folder's lock."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     return holder
 
 
-def test_a_second_run_in_a_folder_is_refused_and_told_who_is_at_work(folder: Path, tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_told_which_holds_the_lock(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(PANTRY)
     holder = hold(folder)
     for words in (["run"], ["demos"], ["train", "bc"], ["collect"]):
-        command = [sys.executable, "-c", "from step_hrl.cli.main import main; main()", *words, "small.yaml"]
+        command = [*COMMAND, *words, "small.yaml"]
         second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert second.returncode == 2, second.stderr
         assert second.stderr.startswith(f"step-hrl: runs/small: process {holder.pid} on ")
@@ -52,7 +53,7 @@ def test_a_second_run_in_a_folder_is_refused_and_told_who_is_at_work(folder: Pat
     holder.wait()
 
 
-def test_who_may_wait_goes_on_once_the_first_has_ended(folder: Path) -> None:
+def test_a_waiting_process_continues_once_the_first_has_ended(folder: Path) -> None:
     holder = hold(folder)
     threading.Timer(0.5, holder.kill).start()
     with RunLock(folder, waits=True):
@@ -60,7 +61,7 @@ def test_who_may_wait_goes_on_once_the_first_has_ended(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_is_gone_holds_nothing(folder: Path, number: int) -> None:
+def test_a_dead_process_holds_no_lock(folder: Path, number: int) -> None:
     holder = hold(folder)
     with pytest.raises(DataError, match=f"process {holder.pid} on "), RunLock(folder):
         pass
@@ -71,7 +72,7 @@ def test_a_process_that_is_gone_holds_nothing(folder: Path, number: int) -> None
     assert not (folder / HOLDER_FILE).exists()
 
 
-def test_who_holds_it_may_enter_again(folder: Path) -> None:
+def test_the_holder_may_enter_again(folder: Path) -> None:
     lock = RunLock(folder)
     with lock:
         with lock:
@@ -82,13 +83,13 @@ def test_who_holds_it_may_enter_again(folder: Path) -> None:
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"), RunLock(tmp_path / "file" / "run"):
         pass
 
 
-def test_a_holder_that_cannot_be_read_is_another_process(folder: Path) -> None:
+def test_an_unreadable_holder_file_means_another_process(folder: Path) -> None:
     with RunLock(folder):
         (folder / HOLDER_FILE).write_text("{")
         with pytest.raises(DataError, match="another process is at work in it"), RunLock(folder):

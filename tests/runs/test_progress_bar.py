@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere, nothing where nobody asked."""
+"""Progress of long work: a bar on a terminal, lines elsewhere, nothing if quiet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def said(
+def output(
     *,
     terminal: bool,
     quiet: bool = False,
@@ -34,20 +34,20 @@ def said(
     return stream.getvalue()
 
 
-def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_progress_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("step_hrl.runs.progress_bar.QUIET_SECONDS", 0.0)
-    lines = said(terminal=False).splitlines()
+    lines = output(terminal=False).splitlines()
     assert lines[0].startswith("cloning: 4/10 updates, ")
     assert lines[1].startswith("cloning: 10/10 updates, ")
     assert lines[1].endswith("loss 0.5 [x]")
     assert "/s, 0 s left" in lines[1]
 
 
-def test_few_lines_for_quick_work() -> None:
-    assert len(said(terminal=False).splitlines()) == 1
+def test_short_work_prints_one_line() -> None:
+    assert len(output(terminal=False).splitlines()) == 1
 
 
-def test_the_longer_it_takes_the_farther_apart_are_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_become_rarer_the_longer_the_work_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("step_hrl.runs.progress_bar.time.monotonic", lambda: clock[0])
     stream = io.StringIO()
@@ -62,43 +62,43 @@ def test_the_longer_it_takes_the_farther_apart_are_the_lines(monkeypatch: pytest
     assert lines[4] == "cloning: 76/36000 episodes, 1.01/s, 35451 s left"
 
 
-def test_a_line_is_a_line_and_names_are_no_markup() -> None:
-    told = said(terminal=False, label="evaluating [dim] " + "on a very long list of splits " * 9, start=2, width=40)
-    assert len(told.splitlines()) == 2
-    assert told.startswith("evaluating [dim] on")
-    shown = said(terminal=True, label="[dim] splits")
-    assert "[dim] splits" in shown
-    assert "loss 0.5 [x]" in shown
+def test_lines_are_not_wrapped_and_labels_are_not_markup() -> None:
+    text = output(terminal=False, label="evaluating [dim] " + "on a very long list of splits " * 9, start=2, width=40)
+    assert len(text.splitlines()) == 2
+    assert text.startswith("evaluating [dim] on")
+    text = output(terminal=True, label="[dim] splits")
+    assert "[dim] splits" in text
+    assert "loss 0.5 [x]" in text
 
 
 @pytest.mark.parametrize(
     ("terminal", "environment"),
     [(False, {"FORCE_COLOR": "1", "TERM": "xterm"}), (False, {"TTY_COMPATIBLE": "1"}), (True, {"TERM": "dumb"})],
 )
-def test_no_bar_where_it_cannot_be_drawn_over(terminal: bool, environment: dict[str, str]) -> None:
-    told = said(terminal=terminal, environment=environment)
-    assert len(told.splitlines()) == 1
-    assert "10/10 updates" in told
-    assert "\r" not in told
+def test_no_bar_where_the_terminal_cannot_redraw(terminal: bool, environment: dict[str, str]) -> None:
+    text = output(terminal=terminal, environment=environment)
+    assert len(text.splitlines()) == 1
+    assert "10/10 updates" in text
+    assert "\r" not in text
 
 
-def test_things_are_counted_as_they_are_gone_through() -> None:
+def test_items_are_counted_as_they_are_iterated() -> None:
     stream = io.StringIO()
     with Reporter(Console(file=stream, width=120), "values", 3, unit="trajectories") as reporter:
         assert list(reporter.each("abc")) == ["a", "b", "c"]
     assert stream.getvalue().startswith("values: 3/3 trajectories")
 
 
-def test_what_was_there_before_is_told() -> None:
-    assert said(terminal=False, start=3).splitlines()[0] == "cloning: 3 of 10 updates are already there"
+def test_resumed_work_reports_what_is_done() -> None:
+    assert output(terminal=False, start=3).splitlines()[0] == "cloning: 3 of 10 updates are already there"
 
 
 def test_a_bar_on_a_terminal() -> None:
-    shown = said(terminal=True)
-    assert "10/10" in shown
-    assert "━" in shown
+    text = output(terminal=True)
+    assert "10/10" in text
+    assert "━" in text
 
 
-def test_nothing_where_nobody_asked() -> None:
-    assert said(terminal=False, quiet=True) == ""
-    assert said(terminal=True, quiet=True) == ""
+def test_quiet_prints_nothing() -> None:
+    assert output(terminal=False, quiet=True) == ""
+    assert output(terminal=True, quiet=True) == ""

@@ -1,15 +1,17 @@
-"""Whoever asks long work to stop gets a place to go on from."""
+"""A signal stops long work at a point from which it can be resumed."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
+from tests.cli.test_main import PANTRY
+from tests.command import finish, start
 from tests.scripted import CountingWorld, ScriptedEngine, count_well
-from tests.test_kill import finish, folder, start
 
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.envs.pantry import PantryWorld
@@ -21,10 +23,8 @@ from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.training import checkpoints
 from step_hrl.types import Ask, Episode, Job
 
-__all__ = ["folder"]
 
-
-def test_a_signal_asks_and_a_second_one_does_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_signal_requests_a_stop_and_the_second_stops_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with signals.listening():
         assert not signals.asked()
@@ -39,12 +39,12 @@ def test_a_signal_asks_and_a_second_one_does_not_wait(capsys: pytest.CaptureFixt
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_running_episodes_are_finished_and_no_others_begun() -> None:
-    said: list[Ask] = []
+def test_running_episodes_are_finished_and_no_others_started() -> None:
+    asks: list[Ask] = []
 
     def stop_soon(ask: Ask) -> str:
-        said.append(ask)
-        if len(said) == 12:
+        asks.append(ask)
+        if len(asks) == 12:
             signals.ask()
         return count_well(ask)
 
@@ -57,7 +57,7 @@ def test_running_episodes_are_finished_and_no_others_begun() -> None:
     assert all(episode.success for episode in episodes)
 
 
-def test_a_stop_asked_for_at_the_last_episode_stops_nothing() -> None:
+def test_a_stop_during_the_last_episode_has_no_effect() -> None:
     def stop_at_once(ask: Ask) -> str:
         signals.ask()
         return count_well(ask)
@@ -72,41 +72,44 @@ def test_a_stop_asked_for_at_the_last_episode_stops_nothing() -> None:
     assert len(episodes) == 1
 
 
-def test_demonstrations_under_way_are_finished_and_no_others_begun() -> None:
-    shown: list[Episode] = []
+def test_running_demonstrations_are_finished_and_no_others_started() -> None:
+    episodes: list[Episode] = []
 
     def keep(episode: Episode) -> None:
-        shown.append(episode)
+        episodes.append(episode)
         signals.ask()
 
     jobs = [Job(task) for task in PantryWorld().tasks("train", per_task=5)]
     pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, max_episode_steps=30)
     with signals.listening(), pool, pytest.raises(Stopped):
         demonstrate(jobs, pool, max_episode_steps=30, perturbed=0.0, on_episode=keep)
-    assert 1 <= len(shown) <= 2
-    assert all(episode.success for episode in shown)
+    assert 1 <= len(episodes) <= 2
+    assert all(episode.success for episode in episodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_training_that_is_asked_to_stop_goes_on_to_the_same_weights(folder: Path, processes: int) -> None:
+def test_training_stopped_by_a_signal_resumes_to_the_same_weights(tmp_path: Path, processes: int) -> None:
+    (tmp_path / "small.yaml").write_text(PANTRY)
     words = ["train", "bc", "small.yaml", f"behavior_cloning.processes={processes}"]
-    words += ["behavior_cloning.epochs=60", "behavior_cloning.log_every=1", "behavior_cloning.checkpoint_every=1000"]
-    finish(folder, "demos", "small.yaml")
-    shutil.copytree(folder / "runs/small", folder / "runs/untouched")
-    stage = folder / "runs/small/behavior_cloning"
-    running = start(folder, *words)
+    words += ["behavior_cloning.epochs=30", "behavior_cloning.log_every=1", "behavior_cloning.checkpoint_every=1000"]
+    finish(tmp_path, "demos", "small.yaml")
+    shutil.copytree(tmp_path / "runs/small", tmp_path / "runs/reference")
+    stage = tmp_path / "runs/small/behavior_cloning"
+    running = start(tmp_path, *words)
     while not (stage / "metrics.jsonl").is_file():
         assert running.poll() is None, "training ended before it could be stopped"
+        time.sleep(0.01)
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 128 + signal.SIGTERM
     kept = checkpoints.latest(stage)
     assert kept is not None
     assert kept.name.startswith("stopped-")
     assert checkpoints.every(stage) == []
-    finish(folder, *words)
-    assert not kept.exists(), "the first checkpoint after it takes its place"
-    finish(folder, *words, "output=runs/untouched")
-    ended, untouched = (
-        folder / "runs" / run / "behavior_cloning/policy/model.safetensors" for run in ("small", "untouched")
+    finish(tmp_path, *words)
+    assert not kept.exists(), "the first regular checkpoint replaces it"
+    finish(tmp_path, *words, "output=runs/reference")
+    ended, reference = (
+        tmp_path / "runs" / run / "behavior_cloning/policy/model.safetensors" for run in ("small", "reference")
     )
-    assert manifest.digest_file(ended) == manifest.digest_file(untouched)
+    assert manifest.digest_file(ended) == manifest.digest_file(reference)

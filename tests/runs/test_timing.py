@@ -8,7 +8,7 @@ import pytest
 from step_hrl.runs.timing import seconds, timed
 
 
-def test_sittings_add_up_also_those_that_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_add_up_including_interrupted_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seconds(tmp_path) == 0.0
     monkeypatch.setattr(time, "monotonic", iter([10.0, 12.5, 100.0, 101.0]).__next__)
     with timed(tmp_path):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import MICRO, micro_backbone, transitions, weights
 from tests.asks import ask
+from tests.tiny_model import TINY_CONFIG, tiny_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, RoleWeights
@@ -22,12 +22,12 @@ QUICK = BehaviorCloningConfig(epochs=1, learning_rate=0.01, tokens_per_batch=512
 LONG = QUICK.model_copy(update={"epochs": 40.0, "optimizer": "muon"})
 
 
-def test_a_micro_model_learns_to_say_what_it_was_shown(tmp_path: Path) -> None:
-    folder = run(LONG, MICRO, transitions(), transitions(9), tmp_path, 0)
+def test_a_tiny_model_learns_the_demonstrated_utterances(tmp_path: Path) -> None:
+    folder = run(LONG, TINY_CONFIG, transitions(), transitions(9), tmp_path, 0)
     policy = backbones.load(BackboneConfig(source=str(folder)), device="cpu")
-    shown = transitions()
-    answers = TransformersEngine(policy, GenerationConfig()).generate([ask(t.role, t.state) for t in shown])
-    exact = sum(answer.text == t.utterance for answer, t in zip(answers, shown, strict=True)) / len(shown)
+    demonstrated = transitions()
+    answers = TransformersEngine(policy, GenerationConfig()).generate([ask(t.role, t.state) for t in demonstrated])
+    exact = sum(answer.text == t.utterance for answer, t in zip(answers, demonstrated, strict=True)) / len(demonstrated)
     assert exact > 0.7
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["validation/exact_match_low"] > 0.6
@@ -36,8 +36,8 @@ def test_a_micro_model_learns_to_say_what_it_was_shown(tmp_path: Path) -> None:
     assert AutoTokenizer.from_pretrained(folder).eos_token == "<|end|>"
 
 
-def test_total_is_the_weighted_mean_and_tallies_are_not_weighted() -> None:
-    backbone = micro_backbone()
+def test_the_total_is_a_weighted_mean_and_sums_by_role_are_not_weighted() -> None:
+    backbone = tiny_backbone()
     batch = collate(tokenize(transitions(7), backbone.tokenizer, 128), backbone.tokenizer.pad)
     loss = -utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
     weights_of = {Role.HIGH: 2.0, Role.LOW: 0.5, Role.PROGRESS: 0.0}
@@ -52,7 +52,7 @@ def test_total_is_the_weighted_mean_and_tallies_are_not_weighted() -> None:
 
 
 def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
-    backbone = micro_backbone().eval()
+    backbone = tiny_backbone().eval()
     samples = tokenize(transitions(5), backbone.tokenizer, 128)
     batch = collate(samples, backbone.tokenizer.pad)
     with torch.no_grad():
@@ -62,15 +62,15 @@ def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> N
     of_prompts = 0.0
     for row, sample in enumerate(samples):
         prompt = sample.transitions[0].state
-        said = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
-        of_prompts += sum(said) / len(said)
+        chosen = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
+        of_prompts += sum(chosen) / len(chosen)
     expected = float(plain.total) - 0.5 * of_prompts / len(samples)
     assert float(weighted.total) == pytest.approx(expected, rel=1e-4)
     assert float(weighted.sums["loss_low"].total) == pytest.approx(float(plain.sums["loss_low"].total), rel=1e-4)
 
 
-def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
-    backbone = micro_backbone().eval()
+def test_exact_match_needs_every_token_of_the_utterance() -> None:
+    backbone = tiny_backbone().eval()
     samples = tokenize(transitions(7), backbone.tokenizer, 128)
     batch = collate(samples, backbone.tokenizer.pad)
     sums = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
@@ -80,46 +80,46 @@ def test_exact_match_asks_for_every_token_of_the_utterance() -> None:
         rows = [row for row, sample in enumerate(samples) if sample.transitions[0].role is role]
         matches = 0
         for row in rows:
-            shown = samples[row].transitions[0]
-            start, end = len(shown.state), len(shown)
-            matches += best[row, start - 1 : end - 1].tolist() == list(shown.utterance)
+            sample = samples[row].transitions[0]
+            start, end = len(sample.state), len(sample)
+            matches += best[row, start - 1 : end - 1].tolist() == list(sample.utterance)
         assert float(sums[f"exact_match_{role}"].total) == matches
         assert float(sums[f"exact_match_{role}"].number) == len(rows)
 
 
-def test_a_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
+def test_a_role_of_weight_0_is_not_trained_on(tmp_path: Path) -> None:
     only_high = QUICK.model_copy(update={"role_weights": RoleWeights(high=1, low=0, progress=0)})
-    folder = run(only_high, MICRO, transitions(), transitions(9), tmp_path, 0)
+    folder = run(only_high, TINY_CONFIG, transitions(), transitions(9), tmp_path, 0)
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert "validation/loss_high" in line
     assert "validation/loss_low" not in line
     # Only the transitions of that role decide the result, once the tokens are the same.
-    alone = micro_backbone()
+    alone = tiny_backbone()
     highs = [t for t in transitions() if t.role is Role.HIGH]
     train_behavior_cloning(alone, highs, [], only_high, output=tmp_path / "alone", seed=0)
     assert torch.equal(weights(alone), weights(AutoModelForCausalLM.from_pretrained(folder)))
     with pytest.raises(DataError, match="no transitions"):
-        run(only_high, MICRO, [t for t in transitions() if t.role is Role.LOW], [], tmp_path / "none", 0)
+        run(only_high, TINY_CONFIG, [t for t in transitions() if t.role is Role.LOW], [], tmp_path / "none", 0)
 
 
-def test_role_weights_change_what_is_learnt(tmp_path: Path) -> None:
-    plain = run(QUICK, MICRO, transitions(), [], tmp_path / "plain", 0)
+def test_role_weights_change_the_weights(tmp_path: Path) -> None:
+    plain = run(QUICK, TINY_CONFIG, transitions(), [], tmp_path / "plain", 0)
     config = QUICK.model_copy(update={"role_weights": RoleWeights(high=5.0)})
-    heavy = run(config, MICRO, transitions(), [], tmp_path / "heavy", 0)
+    heavy = run(config, TINY_CONFIG, transitions(), [], tmp_path / "heavy", 0)
     first, second = (weights(AutoModelForCausalLM.from_pretrained(folder)) for folder in (plain, heavy))
     assert not torch.equal(first, second)
 
 
 def test_samples_longer_than_allowed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="max_tokens_per_sample"):
-        run(QUICK.model_copy(update={"max_tokens_per_sample": 10}), MICRO, transitions(), [], tmp_path, 0)
-    tight = MICRO.model_copy(update={"tiny": MICRO.tiny.model_copy(update={"context": 16})})
+        run(QUICK.model_copy(update={"max_tokens_per_sample": 10}), TINY_CONFIG, transitions(), [], tmp_path, 0)
+    tight = TINY_CONFIG.model_copy(update={"tiny": TINY_CONFIG.tiny.model_copy(update={"context": 16})})
     with pytest.raises(DataError, match="where 16 fit"):
         run(QUICK, tight, transitions(), [], tmp_path, 0)
 
 
 def test_an_adapter_finds_its_base(tmp_path: Path) -> None:
-    base = run(QUICK, MICRO, transitions(), [], tmp_path / "base", 0)
+    base = run(QUICK, TINY_CONFIG, transitions(), [], tmp_path / "base", 0)
     lora = LoraConfig(rank=2, alpha=4, dropout=0.1)
     config = BackboneConfig(source=str(base), lora=lora)
     folder = run(QUICK, config, transitions(), [], tmp_path / "adapter", 0)
@@ -135,8 +135,8 @@ def test_an_adapter_finds_its_base(tmp_path: Path) -> None:
         assert not torch.allclose(before.eval().model(input_ids=ids).logits, expected)
 
 
-def test_an_adapter_that_is_not_to_be_trained_further_is_not_trained(tmp_path: Path) -> None:
-    base = run(QUICK, MICRO, transitions(), [], tmp_path / "base", 0)
+def test_an_adapter_is_trained_further_only_if_asked(tmp_path: Path) -> None:
+    base = run(QUICK, TINY_CONFIG, transitions(), [], tmp_path / "base", 0)
     lora = LoraConfig(rank=2, alpha=4)
     adapter = run(QUICK, BackboneConfig(source=str(base), lora=lora), transitions(), [], tmp_path / "adapter", 0)
     with pytest.raises(ModelError, match="nothing to train"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import micro_backbone, transitions, weights
+from tests.tiny_model import tiny_backbone, transitions, weights
 
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 class StopsAt(BehaviorCloning):
-    """Fails like a power cut in the middle of an update."""
+    """Raises in the middle of an update, as if the process had been killed."""
 
     def __init__(self, backbone: Backbone, call: int) -> None:
         super().__init__(backbone, RoleWeights())
@@ -46,7 +46,7 @@ class StopsAt(BehaviorCloning):
 
 
 def trained(output: Path, config: TrainingConfig = QUICK, backbone: Backbone | None = None, seed: int = 0) -> Backbone:
-    backbone = backbone or micro_backbone()
+    backbone = backbone or tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     train(BehaviorCloning(backbone, RoleWeights()), samples, config, output=output, seed=seed)
     return backbone
@@ -65,10 +65,10 @@ def changed(**fields: object) -> BehaviorCloningConfig:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_resumed_run_ends_with_bitwise_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+def test_a_resumed_run_ends_with_bitwise_identical_weights(tmp_path: Path, optimizer: str) -> None:
     config = changed(optimizer=optimizer, gradient_accumulation=2, epochs=6.0)
     whole = trained(tmp_path / "whole", config)
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     with pytest.raises(Interrupted):
         train(StopsAt(backbone, 11), samples, config, output=tmp_path / "cut", seed=0)
@@ -79,16 +79,16 @@ def test_a_resumed_run_ends_with_bitwise_the_same_weights(tmp_path: Path, optimi
         file.write('{"update": 5, "los')
     resumed = trained(tmp_path / "cut", config)
     assert torch.equal(weights(resumed), weights(whole))
-    assert not torch.equal(weights(whole), weights(micro_backbone()))
+    assert not torch.equal(weights(whole), weights(tiny_backbone()))
     logs = [lines(tmp_path / name) for name in ("whole", "cut")]
     for line in (*logs[0], *logs[1]):
         line.pop("tokens_per_second")
     assert logs[0] == logs[1]
 
 
-def test_dropout_of_a_resumed_run_is_the_same_too(tmp_path: Path) -> None:
+def test_dropout_of_a_resumed_run_is_the_same(tmp_path: Path) -> None:
     def with_dropout() -> Backbone:
-        backbone = micro_backbone()
+        backbone = tiny_backbone()
         for layer in backbone.model.model.layers:
             layer.mlp.act_fn = torch.nn.Sequential(torch.nn.SiLU(), torch.nn.Dropout(0.5))
         return backbone
@@ -104,7 +104,7 @@ def test_dropout_of_a_resumed_run_is_the_same_too(tmp_path: Path) -> None:
     assert torch.equal(weights(trained(tmp_path / "cut", backbone=with_dropout())), weights(whole))
 
 
-def test_a_finished_run_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     first = trained(tmp_path)
     written = (tmp_path / "metrics.jsonl").read_text()
     again = trained(tmp_path)
@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_overwrites_nothing(tmp_path: Path) -> None:
             self.updates += 1
             return losses._replace(total=losses.total * float("nan")) if self.updates == 6 else losses
 
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     with pytest.raises(ModelError, match="not finite at update 6"):
         train(Explodes(backbone, RoleWeights()), samples, QUICK, output=tmp_path, seed=0)
@@ -177,14 +177,14 @@ def test_checkpoints_are_kept_as_asked_and_hold_a_loadable_model(tmp_path: Path)
         {"mixed_precision": "bf16"},
     ],
 )
-def test_each_field_that_decides_the_weights_changes_them(tmp_path: Path, difference: dict[str, object]) -> None:
+def test_every_setting_changes_the_weights(tmp_path: Path, difference: dict[str, object]) -> None:
     compared = {"optimizer": "muon"} if "muon_learning_rate" in difference else {}
     one = trained(tmp_path / "one", changed(epochs=2.0 if "epochs" in difference else 1.0, **compared))
     other = trained(tmp_path / "other", changed(**{"epochs": 1.0, **difference}))
     assert not torch.equal(weights(one), weights(other))
 
 
-def test_log_every_spaces_the_lines_of_metrics(tmp_path: Path) -> None:
+def test_log_every_is_the_number_of_updates_between_lines(tmp_path: Path) -> None:
     trained(tmp_path, changed(log_every=3))
     updates = [line["update"] for line in lines(tmp_path)]
     assert updates[:2] == [3, 6]
@@ -194,12 +194,12 @@ def test_log_every_spaces_the_lines_of_metrics(tmp_path: Path) -> None:
 
 
 def test_loss_is_the_mean_over_samples_however_they_are_batched(tmp_path: Path) -> None:
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     config = changed(epochs=1.0, learning_rate=1e-12, weight_decay=0.0, log_every=1000)
     for tokens, name in ((200, "small"), (4000, "large")):
         train(
-            BehaviorCloning(micro_backbone(), RoleWeights()),
+            BehaviorCloning(tiny_backbone(), RoleWeights()),
             samples,
             config.model_copy(update={"tokens_per_batch": tokens}),
             output=tmp_path / name,
@@ -210,7 +210,7 @@ def test_loss_is_the_mean_over_samples_however_they_are_batched(tmp_path: Path) 
         assert small[name] == pytest.approx(large[name], rel=1e-4)
 
 
-def test_every_sample_counts_the_same_in_the_gradient() -> None:
+def test_every_sample_has_the_same_weight_in_the_gradient() -> None:
     # Over one epoch the shares of all batches sum to the samples, whatever their sizes.
     plan = BatchPlan(of_lengths([10] * 7 + [90] * 3), changed(epochs=1.0, tokens_per_batch=100), seed=0, processes=1)
     sizes = [len(batch) for group in plan.updates_from(0, 0) for batch in group]
@@ -220,7 +220,7 @@ def test_every_sample_counts_the_same_in_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1.0, 2.5, 0.4])
-def test_processes_share_what_one_would_read(epochs: float) -> None:
+def test_processes_share_the_batches_of_one(epochs: float) -> None:
     samples = of_lengths([5 + index % 17 for index in range(101)])
     config = changed(epochs=epochs, tokens_per_batch=64, gradient_accumulation=2)
     plans = [list(BatchPlan(samples, config, 0, 2).updates_from(0, process)) for process in (0, 1)]
@@ -235,7 +235,7 @@ def test_processes_share_what_one_would_read(epochs: float) -> None:
 
 
 @pytest.mark.parametrize("length", [10, 90])
-def test_a_budget_of_tokens_is_read_whatever_the_samples_are_like(length: int) -> None:
+def test_the_token_budget_holds_for_samples_of_any_length(length: int) -> None:
     config = changed(tokens=20_000, tokens_per_batch=500)
     samples = of_lengths([length] * 100)
     plan = BatchPlan(samples, config, seed=0, processes=1)
@@ -243,14 +243,14 @@ def test_a_budget_of_tokens_is_read_whatever_the_samples_are_like(length: int) -
     assert read * rounded(length, LENGTH_MULTIPLE) == pytest.approx(20_000, rel=0.05)
 
 
-def test_training_leaves_random_state_as_it_was(tmp_path: Path) -> None:
+def test_training_leaves_the_random_state_unchanged(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     trained(tmp_path, changed(epochs=0.5))
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_fingerprints_forget_what_only_decides_when_to_log() -> None:
-    samples = tokenize(transitions(6), micro_backbone().tokenizer, 128)
+def test_fingerprints_ignore_logging_settings() -> None:
+    samples = tokenize(transitions(6), tiny_backbone().tokenizer, 128)
     digest = loop._fingerprint(samples, QUICK, 0, 1)
     assert digest == loop._fingerprint(samples, changed(log_every=7, keep_checkpoints=1), 0, 1)
     assert digest != loop._fingerprint(samples[:-1], QUICK, 0, 1)

@@ -1,4 +1,4 @@
-"""Stage 2 on a micro model: what is minimised, what moves, what resumes, and that every setting does something."""
+"""Stage 2 on a tiny model: its losses, its gradients, resuming, and the effect of every setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import MICRO, micro_backbone, weights
+from tests.tiny_model import TINY_CONFIG, tiny_backbone, weights
 from tests.tiny_model import transitions as decisions
 
 from step_hrl.config import OfflineRLConfig
@@ -23,7 +23,7 @@ from step_hrl.models.collate import ROLES, Trajectory, TransitionBatch, collate
 from step_hrl.models.critics import CRITICS_FILE, Critics
 from step_hrl.training import checkpoints
 from step_hrl.training.loop import Losses, train
-from step_hrl.training.offline_rl import OfflineRL, encode, judge, run, train_offline_rl
+from step_hrl.training.offline_rl import OfflineRL, encode, estimate_values, run, train_offline_rl
 from step_hrl.training.value_estimates import from_line, rank_correlations
 from step_hrl.types import Role, Transition
 
@@ -44,7 +44,7 @@ COLLECTED = frozenset({"episode-1", "episode-3"})
 
 
 def example_trajectories(number: int = 5) -> list[Transition]:
-    """Episodes of six decisions of each role; the first two of each three lead on, half of the rest are cut."""
+    """Episodes of six decisions of each role. Every third ends a trajectory, half of those by truncation."""
     made: list[Transition] = []
     for episode in range(number):
         drawn = decisions(18, seed=episode)
@@ -72,7 +72,7 @@ def changed(**fields: object) -> OfflineRLConfig:
 
 
 def objective(config: OfflineRLConfig = QUICK, backbone: Backbone | None = None) -> OfflineRL:
-    backbone = backbone or micro_backbone().eval()
+    backbone = backbone or tiny_backbone().eval()
     return OfflineRL(backbone, Critics(32, n_critics=config.n_critics, seed=3), config)
 
 
@@ -82,7 +82,7 @@ def batch_of(trajectories: Sequence[Trajectory], backbone: Backbone) -> Transiti
 
 def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transition] | None = None) -> torch.Tensor:
     """Weights of policy and critics after training."""
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     given = example_trajectories() if data is None else data
     train_offline_rl(backbone, given, example_trajectories(2), config, collected=COLLECTED, output=output, seed=0)
     newest = checkpoints.latest(output)
@@ -95,17 +95,18 @@ def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transi
 def test_one_pass_reads_what_separate_passes_would() -> None:
     rl = objective()
     with torch.no_grad():
-        trajectories_of = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
-        assert sum(trajectory.rows for trajectory in trajectories_of) < sum(
-            2 * len(trajectory.transitions) for trajectory in trajectories_of
-        )
-        together = rl(batch_of(trajectories_of, rl.backbone))
+        trajectories = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
+        separate_rows = sum(2 * len(trajectory.transitions) for trajectory in trajectories)
+        assert sum(trajectory.rows for trajectory in trajectories) < separate_rows
+        together = rl(batch_of(trajectories, rl.backbone))
         # The same by hand: a pass for s and u, another for s'.
         losses: list[torch.Tensor] = []
         for transition in example_trajectories():
             tokens = rl.backbone.tokenizer
-            said = tokens.encode(transition.state, transition.utterance)
-            hidden = rl.backbone.decoder(input_ids=torch.tensor([[*said.prompt, *said.utterance]])).last_hidden_state[0]
+            encoded = tokens.encode(transition.state, transition.utterance)
+            hidden = rl.backbone.decoder(
+                input_ids=torch.tensor([[*encoded.prompt, *encoded.utterance]])
+            ).last_hidden_state[0]
             head = ROLES.index(transition.role)
             target = torch.tensor(transition.reward)
             if not transition.terminated:
@@ -113,11 +114,11 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
                 after = torch.tensor([tokens.encode_prompts([transition.next_state])[0]])
                 last = rl.backbone.decoder(input_ids=after).last_hidden_state[0, -1]
                 target = target + 0.99**transition.duration * rl.critics.target_v[head](last)[0]
-            value = rl.critics.v[head](hidden[len(said.prompt) - 1])[0]
+            value = rl.critics.v[head](hidden[len(encoded.prompt) - 1])[0]
             q = rl.critics.q[0][head](hidden[-1])[0]
             target_q = rl.critics.target_q[0][head](hidden[-1])[0]
-            logits = rl.backbone.logits(hidden[len(said.prompt) - 1 : -1])
-            ids = torch.tensor(said.utterance)
+            logits = rl.backbone.logits(hidden[len(encoded.prompt) - 1 : -1])
+            ids = torch.tensor(encoded.utterance)
             likelihood = logits.log_softmax(dim=-1).gather(1, ids[:, None]).mean()
             advantage = target_q - value
             expectile = 0.7 if advantage >= 0 else 0.3
@@ -126,10 +127,10 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
     assert float(together.total) == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
 
 
-def test_mistakes_teach_the_critics_only() -> None:
+def test_transitions_that_are_not_cloned_train_the_critics_only() -> None:
     rl = objective()
-    slips = [replace(t, clone_mask=False) for t in example_trajectories()]
-    losses = rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone))
+    masked = [replace(t, clone_mask=False) for t in example_trajectories()]
+    losses = rl(batch_of(encode(masked, rl.backbone.tokenizer, QUICK, 128), rl.backbone))
     assert float(losses.sums["policy_loss_low"].total) == 0
     assert float(losses.sums["q_loss_low"].total) > 0
     losses.total.backward()
@@ -137,22 +138,22 @@ def test_mistakes_teach_the_critics_only() -> None:
     assert any(float(p.grad.abs().sum()) > 0 for p in rl.critics.parameters() if p.grad is not None)
 
 
-def test_critics_leave_the_backbone_alone_unless_asked() -> None:
+def test_the_critics_gradient_reaches_the_backbone_by_its_scale() -> None:
     gradients: dict[float, torch.Tensor] = {}
-    for share in (0.0, 0.5, 1.0):
-        rl = objective(changed(critic_grad_scale=share))
-        slips = [replace(t, clone_mask=False) for t in example_trajectories()]
-        rl(batch_of(encode(slips, rl.backbone.tokenizer, QUICK, 128), rl.backbone)).total.backward()
+    for scale in (0.0, 0.5, 1.0):
+        rl = objective(changed(critic_grad_scale=scale))
+        masked = [replace(t, clone_mask=False) for t in example_trajectories()]
+        rl(batch_of(encode(masked, rl.backbone.tokenizer, QUICK, 128), rl.backbone)).total.backward()
         found = [p.grad for p in rl.backbone.parameters() if p.grad is not None]
-        gradients[share] = torch.cat([g.flatten() for g in found]) if found else torch.zeros(1)
+        gradients[scale] = torch.cat([g.flatten() for g in found]) if found else torch.zeros(1)
     assert float(gradients[0.0].abs().sum()) == 0
     assert float(gradients[1.0].abs().sum()) > 0
     assert torch.allclose(2 * gradients[0.5], gradients[1.0], atol=1e-6)
 
 
-def test_the_policy_waits_for_the_critics(tmp_path: Path) -> None:
-    before = weights(micro_backbone())
-    backbone = micro_backbone()
+def test_the_policy_does_not_move_during_the_critics_warmup(tmp_path: Path) -> None:
+    before = weights(tiny_backbone())
+    backbone = tiny_backbone()
     everything = changed(critic_warmup=10_000)
     train_offline_rl(backbone, example_trajectories(), [], everything, collected=COLLECTED, output=tmp_path, seed=0)
     assert torch.equal(weights(backbone), before)
@@ -164,25 +165,25 @@ def test_the_policy_waits_for_the_critics(tmp_path: Path) -> None:
     assert not torch.equal(weights(critics), fresh)
 
 
-def test_values_learn_what_follows_and_the_policy_follows_what_pays(tmp_path: Path) -> None:
-    # Two replies to the same question: one pays, one does not.
-    asked = decisions(3)[1]
-    pays = replace(asked, utterance="take lamp; True", reward=1.0, terminated=True, episode_id="good")
-    loses = replace(asked, utterance="take apple; True", reward=-1.0, terminated=True, episode_id="bad")
-    backbone = micro_backbone()
+def test_values_fit_the_returns_and_the_policy_prefers_the_better_reply(tmp_path: Path) -> None:
+    # Two replies to the same prompt, one rewarded and one punished.
+    decision = decisions(3)[1]
+    good = replace(decision, utterance="take lamp; True", reward=1.0, terminated=True, episode_id="good")
+    bad = replace(decision, utterance="take apple; True", reward=-1.0, terminated=True, episode_id="bad")
+    backbone = tiny_backbone()
     config = changed(epochs=60.0, expectile=0.5, gamma=1.0, max_tokens_per_sample=128)
-    train_offline_rl(backbone, [pays, loses] * 4, [], config, collected=frozenset(), output=tmp_path, seed=0)
+    train_offline_rl(backbone, [good, bad] * 4, [], config, collected=frozenset(), output=tmp_path, seed=0)
     tokens = backbone.tokenizer
     rl = objective(config, backbone.eval())
     newest = checkpoints.latest(tmp_path)
     assert newest is not None
     rl.critics.restore(newest)
-    batch = batch_of(encode([pays, loses], tokens, config, 128), backbone)
+    batch = batch_of(encode([good, bad], tokens, config, 128), backbone)
     with torch.no_grad():
         hidden = backbone.hidden_states(batch)
-        said = hidden[torch.arange(2), batch.utterance_end]
+        utterance = hidden[torch.arange(2), batch.utterance_end]
         state = hidden[torch.arange(2), batch.state_end]
-        estimates = rl.critics(state, said, said, state, batch.role)
+        estimates = rl.critics(state, utterance, utterance, state, batch.role)
         likelihood = utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
     assert estimates.q[0].tolist() == pytest.approx([1.0, -1.0], abs=0.2)
     assert estimates.value.tolist() == pytest.approx([0.0, 0.0], abs=0.3)
@@ -194,7 +195,7 @@ class Interrupted(Exception):
 
 
 class StopsAt(OfflineRL):
-    """Fails like a power cut in the middle of an update."""
+    """Raises in the middle of an update, as if the process had been killed."""
 
     calls_left = 8
 
@@ -206,10 +207,10 @@ class StopsAt(OfflineRL):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_resumed_run_ends_with_bitwise_the_same_policy_and_critics(tmp_path: Path, optimizer: str) -> None:
-    config = changed(optimizer=optimizer, n_critics=True, epochs=4.0, critic_grad_scale=0.5)
+def test_a_resumed_run_ends_with_bitwise_identical_policy_and_critics(tmp_path: Path, optimizer: str) -> None:
+    config = changed(optimizer=optimizer, n_critics=2, epochs=4.0, critic_grad_scale=0.5)
     whole = trained(tmp_path / "whole", config)
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     samples = encode(example_trajectories(), backbone.tokenizer, config, 128)
     stops = StopsAt(backbone, Critics(32, n_critics=2, seed=0), config)
     with pytest.raises(Interrupted):
@@ -247,14 +248,14 @@ ALTERNATIVES: dict[str, object] = {
     "tokens": 1000,
     "mixed_precision": "bf16",
 }
-ELSEWHERE = {
-    "n_critics": "test_of_twins_the_smaller_is_believed",
+TESTED_ELSEWHERE = {
+    "n_critics": "tests/models/test_critics.py",
     "subtask_reward": "tests/test_pipeline.py",
     "selection": "tests/test_pipeline.py",
     "validation_fraction": "tests/test_pipeline.py",
-    "muon_learning_rate": "below",
-    "max_tokens_per_sample": "below",
-    "processes": "below",
+    "muon_learning_rate": "test_muons_learning_rate_changes_the_weights",
+    "max_tokens_per_sample": "test_samples_longer_than_allowed_are_refused",
+    "processes": "test_two_processes_train_and_the_policy_loads_again",
     "checkpoint_every": "tests/training/test_loop.py",
     "keep_checkpoints": "tests/training/test_loop.py",
     "log_every": "tests/training/test_loop.py",
@@ -262,8 +263,8 @@ ELSEWHERE = {
 }
 
 
-def test_no_setting_is_left_out_of_the_next_test() -> None:
-    assert {*ALTERNATIVES, *ELSEWHERE} == set(OfflineRLConfig.model_fields)
+def test_every_setting_has_a_test() -> None:
+    assert {*ALTERNATIVES, *TESTED_ELSEWHERE} == set(OfflineRLConfig.model_fields)
 
 
 @pytest.fixture(scope="module")
@@ -272,18 +273,18 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("field", ALTERNATIVES)
-def test_every_setting_changes_what_is_learnt(tmp_path: Path, plain: torch.Tensor, field: str) -> None:
+def test_every_setting_changes_the_weights(tmp_path: Path, plain: torch.Tensor, field: str) -> None:
     assert not torch.equal(trained(tmp_path, changed(**{field: ALTERNATIVES[field]})), plain)
 
 
-def test_so_does_muons_rate(tmp_path: Path) -> None:
+def test_muons_learning_rate_changes_the_weights(tmp_path: Path) -> None:
     fast, slow = (
         trained(tmp_path / str(rate), changed(optimizer="muon", muon_learning_rate=rate)) for rate in (0.01, 0.001)
     )
     assert not torch.equal(fast, slow)
 
 
-def test_a_source_or_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
+def test_a_source_or_role_of_weight_0_is_not_trained_on(tmp_path: Path) -> None:
     expert_only = trained(tmp_path / "weight", changed(data_weights={"collected": 0.0}))
     without = [t for t in example_trajectories() if t.episode_id not in COLLECTED]
     assert torch.equal(trained(tmp_path / "data", QUICK, without), expert_only)
@@ -291,34 +292,35 @@ def test_a_source_or_role_of_weight_0_is_left_out(tmp_path: Path) -> None:
         trained(tmp_path / "none", changed(role_weights={"high": 0.0, "low": 0.0, "progress": 0.0}))
 
 
-def test_what_is_too_long_is_named(tmp_path: Path) -> None:
+def test_samples_longer_than_allowed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="episode episode-0"):
         trained(tmp_path, changed(max_tokens_per_sample=20))
 
 
-def test_a_loss_that_is_no_number_names_the_episode_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_names_the_episode_and_keeps_earlier_checkpoints(tmp_path: Path) -> None:
     broken = [replace(t, reward=float("nan")) if t.episode_id == "episode-2" else t for t in example_trajectories()]
     with pytest.raises(ModelError, match=r"not finite at update .*episode-2"):
         trained(tmp_path, changed(tokens_per_batch=80), [t for t in broken if t.episode_id == "episode-2"])
     assert checkpoints.latest(tmp_path) is None
 
 
-def test_processes_share_the_work_and_the_policy_loads_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_two_processes_train_and_the_policy_loads_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "policy"
     policy.mkdir()
-    micro_backbone().save(policy)
+    tiny_backbone().save(policy)
     config = changed(processes=2, epochs=1.0)
-    run(config, MICRO, policy, example_trajectories(), example_trajectories(2), COLLECTED, tmp_path / "rl", 0)
+    run(config, TINY_CONFIG, policy, example_trajectories(), example_trajectories(2), COLLECTED, tmp_path / "rl", 0)
     newest = checkpoints.latest(tmp_path / "rl")
     assert newest is not None
-    learnt = backbones.load(MICRO.model_copy(update={"source": str(newest)}), device="cpu")
-    assert not torch.equal(weights(learnt), weights(micro_backbone()))
+    trained_policy = backbones.load(TINY_CONFIG.model_copy(update={"source": str(newest)}), device="cpu")
+    assert not torch.equal(weights(trained_policy), weights(tiny_backbone()))
     assert len(re.findall(r"^values: (\d+)/\1 trajectories, .* 0 s left$", capfd.readouterr().err, re.MULTILINE)) == 1
-    found = json.loads((tmp_path / "rl" / "values.json").read_text())
-    assert set(found) == {role.value for role in Role}
-    judged = [from_line(line) for line in (tmp_path / "rl" / "value_estimates.jsonl").read_text().splitlines()]
-    assert sorted((some.episode_id, some.role, some.number) for some in judged) == sorted(numbered(example_trajectories(2)))
-    assert all(-1 <= value <= 1 for value in found.values())
+    correlations = json.loads((tmp_path / "rl" / "values.json").read_text())
+    assert set(correlations) == {role.value for role in Role}
+    estimates = [from_line(line) for line in (tmp_path / "rl" / "value_estimates.jsonl").read_text().splitlines()]
+    keys = sorted((each.episode_id, each.role, each.number) for each in estimates)
+    assert keys == sorted(numbered(example_trajectories(2)))
+    assert all(-1 <= value <= 1 for value in correlations.values())
 
 
 def numbered(cut: list[Transition]) -> list[tuple[str, str, int]]:
@@ -331,24 +333,24 @@ def numbered(cut: list[Transition]) -> list[tuple[str, str, int]]:
     return keys
 
 
-def test_value_correlations_compare_values_with_what_followed() -> None:
+def test_rank_correlations_compare_value_estimates_with_returns() -> None:
     rl = objective()
     trajectories = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
 
-    class Oracle(OfflineRL):
-        def judged(self, batch: TransitionBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    class Reversed(OfflineRL):
+        """Estimates minus the return of each transition."""
+
+        def values(self, batch: TransitionBatch) -> tuple[torch.Tensor, torch.Tensor]:
             following, found = 0.0, list[float]()
             for reward, discount in zip(batch.reward.tolist()[::-1], batch.discount.tolist()[::-1], strict=True):
                 following = reward + discount * following
                 found.append(following)
             return -torch.tensor(found[::-1]), torch.zeros(len(found))
 
-    value_estimates = judge(Oracle(rl.backbone, rl.critics, QUICK), trajectories)
-    found = rank_correlations(value_estimates)
-    assert all(value == pytest.approx(-1.0, abs=1e-3) for value in found.values())
-    assert len(found) == 3
-    assert all(
-        value_estimate.value == pytest.approx(-value_estimate.return_to_go) for value_estimate in value_estimates
-    )
-    low = [some for some in value_estimates if (some.episode_id, some.role) == ("episode-0", "low")]
-    assert [some.number for some in low] == list(range(len(low)))
+    estimates = estimate_values(Reversed(rl.backbone, rl.critics, QUICK), trajectories)
+    correlations = rank_correlations(estimates)
+    assert all(value == pytest.approx(-1.0, abs=1e-3) for value in correlations.values())
+    assert len(correlations) == 3
+    assert all(each.value == pytest.approx(-each.return_to_go) for each in estimates)
+    low = [each for each in estimates if (each.episode_id, each.role) == ("episode-0", "low")]
+    assert [each.number for each in low] == list(range(len(low)))

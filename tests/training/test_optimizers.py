@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.tiny_model import micro_backbone
+from tests.tiny_model import tiny_backbone
 
 from step_hrl.config import TrainingConfig
 from step_hrl.training.muon import Muon, orthogonal
@@ -15,7 +15,7 @@ def names_of(backbone: torch.nn.Module, optimizer: torch.optim.Optimizer) -> set
 
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     config = TrainingConfig(optimizer="muon", learning_rate=0.003, muon_learning_rate=0.02, weight_decay=0.1)
     adamw, muon = create_optimizers(backbone, config)
     assert isinstance(muon, Muon)
@@ -32,7 +32,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
 
 
 def test_adamw_takes_everything_that_is_trained() -> None:
-    backbone = micro_backbone()
+    backbone = tiny_backbone()
     frozen = next(backbone.parameters())
     frozen.requires_grad = False
     (adamw,) = create_optimizers(backbone, TrainingConfig(optimizer="adamw"))
@@ -51,7 +51,7 @@ def test_the_schedule_rises_then_falls_to_nothing() -> None:
 
 
 def test_setting_the_rate_twice_does_not_compound() -> None:
-    (adamw,) = create_optimizers(micro_backbone(), TrainingConfig(learning_rate=0.1))
+    (adamw,) = create_optimizers(tiny_backbone(), TrainingConfig(learning_rate=0.1))
     for _ in range(2):
         set_learning_rate([adamw], 0.5)
     assert {group["lr"] for group in adamw.param_groups} == {0.05}

@@ -1,4 +1,4 @@
-"""Where metrics also go: to what is installed or named, and nothing is said, opened or asked in its name."""
+"""Metrics also go to trackers that are installed or named; trackers print, open and ask nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from accelerate.utils import LoggerType
-from tests.tiny_model import micro_backbone, transitions
+from tests.tiny_model import tiny_backbone, transitions
 from tests.training.test_loop import QUICK, Interrupted, StopsAt, changed, lines, trained
 
 from step_hrl.errors import RecipeError
@@ -30,19 +30,19 @@ def only(*installed: str) -> Any:
     return version
 
 
-class Talkative(types.ModuleType):
-    """Stands for trackio: remembers what it is told, and prints as much as trackio does."""
+class FakeTrackio(types.ModuleType):
+    """A fake trackio: records its calls, and prints as much as trackio does."""
 
     def __init__(self) -> None:
         super().__init__("trackio")
         self.config: dict[str, Any] = {}
-        self.begun: list[dict[str, Any]] = []
+        self.started: list[dict[str, Any]] = []
         self.logged: list[tuple[int, dict[str, float]]] = []
         self.running = False
 
-    def init(self, **settings: Any) -> Talkative:
+    def init(self, **settings: Any) -> FakeTrackio:
         print("* Trackio project initialized\n* View dashboard by running in your terminal")
-        self.begun.append(settings)
+        self.started.append(settings)
         self.running = True
         return self
 
@@ -55,15 +55,15 @@ class Talkative(types.ModuleType):
 
 
 @pytest.fixture
-def trackio(monkeypatch: pytest.MonkeyPatch) -> Talkative:
-    stand_in = Talkative()
-    monkeypatch.setitem(sys.modules, "trackio", stand_in)
+def trackio(monkeypatch: pytest.MonkeyPatch) -> FakeTrackio:
+    fake = FakeTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", fake)
     monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.TRACKIO])
     monkeypatch.setattr(metadata, "version", only("trackio"))
-    return stand_in
+    return fake
 
 
-def test_trackio_is_used_where_it_is_installed_and_nobody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio_is_used_if_it_is_installed_and_trackers_are_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", only("trackio", "wandb"))
     assert trackers.chosen(None) == ("trackio",)
     assert trackers.chosen(()) == ()
@@ -80,39 +80,39 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
-def test_trackio_gets_the_metrics_and_says_nothing_itself(
-    tmp_path: Path, trackio: Talkative, capsys: pytest.CaptureFixture[str]
+def test_trackio_gets_the_metrics_and_prints_nothing(
+    tmp_path: Path, trackio: FakeTrackio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(tmp_path)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("trackio show --project step-hrl") == 1
-    assert len(told.err.splitlines()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("trackio show --project step-hrl") == 1
+    assert len(printed.err.splitlines()) == 2
     assert [{"update": step, **values} for step, values in trackio.logged] == lines(tmp_path)
     assert trackio.config["learning_rate"] == QUICK.learning_rate
     assert not trackio.running
 
 
-def test_an_interrupted_run_is_gone_on_with_and_another_is_not(tmp_path: Path, trackio: Talkative) -> None:
-    backbone = micro_backbone()
+def test_an_interrupted_run_is_resumed_and_another_is_new(tmp_path: Path, trackio: FakeTrackio) -> None:
+    backbone = tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
     with pytest.raises(Interrupted):
         train(StopsAt(backbone, 6), samples, QUICK, output=tmp_path / "one", seed=0)
     assert not trackio.running
     trained(tmp_path / "one")
     trained(tmp_path / "two", changed(learning_rate=0.02))
-    names = [begun["name"] for begun in trackio.begun]
+    names = [each["name"] for each in trackio.started]
     assert names[0] == names[1] != names[2]
-    assert {begun["resume"] for begun in trackio.begun} == {"allow"}
+    assert {each["resume"] for each in trackio.started} == {"allow"}
 
 
-def test_no_trackers_are_asked_for_none_at_all(tmp_path: Path, trackio: Talkative) -> None:
+def test_an_empty_list_starts_no_tracker(tmp_path: Path, trackio: FakeTrackio) -> None:
     trained(tmp_path, changed(trackers=(), epochs=0.5))
-    assert not trackio.begun
+    assert not trackio.started
 
 
-def test_a_tracker_that_does_not_start_is_one_line(
-    tmp_path: Path, trackio: Talkative, monkeypatch: pytest.MonkeyPatch
+def test_a_tracker_that_fails_to_start_is_one_error_line(
+    tmp_path: Path, trackio: FakeTrackio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(**settings: Any) -> None:
         raise ValueError("Self-hosted logging requires\na write token")
@@ -122,13 +122,13 @@ def test_a_tracker_that_does_not_start_is_one_line(
         trained(tmp_path)
 
 
-def test_tensorboard_gets_the_metrics_by_choice(tmp_path: Path) -> None:
+def test_tensorboard_gets_the_metrics_if_named(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the tensorboard extra is not installed")
     trained(tmp_path, changed(trackers=("tensorboard",), epochs=0.5))
     assert list(tmp_path.rglob("events.out.tfevents.*"))
 
 
-REAL = """
+TRAIN = """
 import sys
 from pathlib import Path
 from tests.training.test_loop import changed, trained
@@ -136,10 +136,10 @@ trained(Path(sys.argv[1]), changed(epochs=1.0, log_every=2))
 """
 
 
-def test_the_real_trackio_keeps_to_one_line_too(tmp_path: Path) -> None:
+def test_the_real_trackio_prints_no_more(tmp_path: Path) -> None:
     pytest.importorskip("trackio", reason="the trackio extra is not installed")
     home = {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", REAL, str(tmp_path / "run")]
+    command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
     ended = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, check=True)
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 2

@@ -1,4 +1,4 @@
-"""What child processes are sent to do in tests."""
+"""Functions that tests run in child processes."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from step_hrl.errors import DataError
 from step_hrl.training.parallel import is_first, launched
 
 
-def note_environment(folder: Path) -> None:
+def write_environment(folder: Path) -> None:
     (folder / os.environ["RANK"]).write_text(f"{os.environ['WORLD_SIZE']} {launched()} {is_first()}")
 
 
-def fail_in_second(folder: Path) -> None:
+def raise_in_rank_1(folder: Path) -> None:
     if os.environ["RANK"] == "1":
         raise DataError("here", "nothing", "give something")
     time.sleep(120)
 
 
-def die_in_second(folder: Path) -> None:
+def exit_in_rank_1(folder: Path) -> None:
     if os.environ["RANK"] == "1":
         os._exit(7)
     time.sleep(120)
 
 
-def note_listeners(folder: Path) -> None:
-    """Leave a file that names the addresses this process listens at, having exchanged something."""
+def write_listening_addresses(folder: Path) -> None:
+    """Communicate once, then write the addresses that this process listens on to a file."""
     torch.distributed.all_reduce(torch.ones(1))
     listening = [c.laddr.ip for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
     (folder / os.environ["RANK"]).write_text(" ".join(listening))
