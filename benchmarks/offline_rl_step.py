@@ -31,7 +31,7 @@ from step_hrl.config import BackboneConfig, OfflineRLConfig, TinyConfig
 from step_hrl.data.episode_files import read_episodes
 from step_hrl.data.transitions import transitions
 from step_hrl.envs.pantry import PantryWorld
-from step_hrl.experts.base import expert_for
+from step_hrl.api import load_expert, play
 from step_hrl.losses import (
     advantage_weight,
     expectile_regression,
@@ -217,8 +217,8 @@ def load(file: str) -> list[Transition]:
         return [t for episode in read_episodes(Path(file)) for t in transitions(episode)]
     world = PantryWorld()
     tasks = world.tasks("train", None, EPISODES // 4)
-    show, env = expert_for("pantry"), world.open().env()
-    return [t for task in tasks for t in transitions(show(env, task, max_episode_steps=60, perturbed=0.1).episode)]
+    expert, env = load_expert("pantry", action_noise=0.1), world.open().env()
+    return [t for task in tasks for t in transitions(play(expert, env, task, max_episode_steps=60))]
 
 
 def peak_memory(name: str, file: str) -> int:

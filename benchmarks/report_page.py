@@ -21,7 +21,7 @@ import yaml
 
 from step_hrl.data.episode_files import encode_line
 from step_hrl.envs.pantry import PantryWorld
-from step_hrl.experts.base import expert_for
+from step_hrl.api import load_expert, play
 from step_hrl.report.page import build
 from step_hrl.report.runs import read_run
 
@@ -45,7 +45,7 @@ def main(episodes: int) -> None:
 
 def write_run(folder: Path, episodes: int) -> None:
     """Write a run with an evaluation of this many episodes."""
-    world, expert = PantryWorld(), expert_for("pantry")
+    world, expert = PantryWorld(), load_expert("pantry", action_noise=0.3)
     env, tasks = world.open().env(), world.tasks("train")
     file = folder / "evaluation" / "behavior_cloning-train" / "episodes.jsonl"
     file.parent.mkdir(parents=True)
@@ -53,7 +53,7 @@ def write_run(folder: Path, episodes: int) -> None:
     with file.open("wb") as stream:
         for number in range(episodes):
             task, repeat = tasks[number % len(tasks)], number // len(tasks)
-            episode = expert(env, task, max_episode_steps=50, perturbed=0.3, repeat=repeat).episode
+            episode = play(expert, env, task, seed=repeat)
             stream.write(encode_line(replace(episode, id=f"{task.key}/{repeat}")))
 
 

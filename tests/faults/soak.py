@@ -26,6 +26,7 @@ from step_hrl.config import WorldConfig
 from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.envs.pool import WorkerPool
 from step_hrl.envs.registry import world_for
+from step_hrl.experts.base import expert_for
 from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.types import Episode, Job
 from tests.faults.fault_harness import MARK, kill_orphans
@@ -82,7 +83,7 @@ def soak(world: str, count: int, file: Path) -> list[str]:
                 os.kill(draw.choice(pool.process_ids), signal.SIGKILL)
                 kills += 1
 
-        demonstrate(jobs, pool, max_episode_steps=100, perturbed=0.1, on_episode=keep)
+        demonstrate(jobs, expert_for(world), pool, keep, action_noise=0.1)
     assert not kill_orphans(str(file))
     found = read_episodes(file)
     assert {episode.id for episode in found} == {job.id for job in jobs}

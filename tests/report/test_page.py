@@ -19,7 +19,7 @@ from step_hrl.data.episode_files import EpisodeWriter, encode_line
 from step_hrl.data.transitions import trust_policy
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError
-from step_hrl.experts.base import expert_for
+from step_hrl.api import load_expert, play
 from step_hrl.report.page import build
 from step_hrl.report.payload import payload
 from step_hrl.report.runs import read_run
@@ -34,11 +34,11 @@ HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=a
 @pytest.fixture(scope="module")
 def demonstrations() -> list[Episode]:
     """Demonstrations of pantry."""
-    world, expert = PantryWorld(), expert_for("pantry")
+    world, expert = PantryWorld(), load_expert("pantry", action_noise=0.2)
     factory = world.open()
     env = factory.env()
     tasks = world.tasks("seen", per_task=2)
-    episodes = [expert(env, task, max_episode_steps=30, perturbed=0.2).episode for task in tasks]
+    episodes = [play(expert, env, task, max_episode_steps=30) for task in tasks]
     factory.close()
     return [replace(episode, id=f"e{number}") for number, episode in enumerate(episodes)]
 

@@ -19,6 +19,7 @@ from step_hrl.envs.pool import WorkerPool
 from step_hrl.rollout import rollout
 from step_hrl.runs import manifest, signals
 from step_hrl.runs.signals import Stopped
+from step_hrl.experts.base import expert_for
 from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.training import checkpoints
 from step_hrl.types import Ask, Episode, Job
@@ -82,7 +83,7 @@ def test_running_demonstrations_are_finished_and_no_others_started() -> None:
     jobs = [Job(task) for task in PantryWorld().tasks("train", per_task=5)]
     pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, max_episode_steps=30)
     with signals.listening(), pool, pytest.raises(Stopped):
-        demonstrate(jobs, pool, max_episode_steps=30, perturbed=0.0, on_episode=keep)
+        demonstrate(jobs, expert_for("pantry"), pool, keep)
     assert 1 <= len(episodes) <= 2
     assert all(episode.success for episode in episodes)
 

@@ -120,7 +120,7 @@ def _segment(segment: Segment, texts: _Texts, read: _Read) -> dict[str, Any]:
         "subtask": texts.put(segment.subtask),
         "ended": segment.ended_by,
         "unreadable": segment.unreadable,
-        "perturbed": segment.is_noise,
+        "noise": segment.is_noise,
         "high": read.next(Role.HIGH, segment.usage),
     }
     return _known({**content, "steps": [_step(step, texts, read) for step in segment.steps]})
@@ -146,7 +146,7 @@ def _step(step: Step, texts: _Texts, read: _Read) -> dict[str, Any]:
     flags: dict[str, Callable[[Step], bool]] = {
         "done": lambda s: s.subtask_done,
         "refused": lambda s: not s.is_valid_action,
-        "perturbed": lambda s: s.is_noise,
+        "noise": lambda s: s.is_noise,
     }
     content |= {name: 1 for name, holds in flags.items() if holds(step)}
     if step.reward:

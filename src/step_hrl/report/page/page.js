@@ -109,7 +109,7 @@
     const parts = content.segments.map((segment, number) => {
       const part = document.createDocumentFragment();
       const named = segment.unreadable ?? content.texts[segment.subtask];
-      const notes = [segment.unreadable !== undefined && "unreadable", segment.perturbed && "a mistake on purpose"];
+      const notes = [segment.unreadable !== undefined && "unreadable", segment.noise && "a mistake on purpose"];
       part.append(element("p", [`${number + 1}. ${named}`, ...notes.filter(Boolean)].join(" · ")));
       const list = element("ol");
       segment.steps.forEach((each, within) => {
@@ -175,7 +175,7 @@
     const flag = (label, kind = "") => line.append(element("span", label, { class: `flag ${kind}` }));
     if (now.done) flag("subtask done: True", now.refused ? "" : "good");
     if (now.unreadable !== undefined) flag("unreadable", "bad"); else if (now.refused) flag("not understood", "bad");
-    if (now.perturbed) flag("a mistake on purpose");
+    if (now.noise) flag("a mistake on purpose");
     if (now.reward) flag(`reward ${now.reward}`, now.reward > 0 ? "good" : "bad");
     if (now.dropped) flag(`${now.dropped} oldest steps dropped`);
     return line;
