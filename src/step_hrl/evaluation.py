@@ -22,7 +22,7 @@ from step_hrl.errors import DataError
 from step_hrl.runs.files import write_atomically
 from step_hrl.types import Episode, Role
 
-SUMMARY_VERSION = 1
+SUMMARY_VERSION = 2
 """Version of the summary file; raised whenever a field changes meaning."""
 
 CONFIDENCE = 0.95

@@ -135,7 +135,6 @@ def test_a_repeated_text_is_kept_once_on_disk_and_in_memory(tmp_path: Path) -> N
     "value",
     [
         Task("pantry", "fetch", 1, "dev"),
-        Ask(Role.HIGH, NASTY),
         Utterance(NASTY, Usage(1, 2, 3)),
         Act(None),
         Act("go north"),
@@ -165,8 +164,9 @@ def test_json_of_the_wrong_shape_is_refused_by_name(data: object, problem: str) 
 
 
 def test_an_unknown_choice_lists_the_known_ones() -> None:
-    with pytest.raises(DataError, match=r"Ask\.role: choice: expected one of high, low, progress, got 'middle'"):
-        from_json(Ask, {"role": "middle", "prompt": "", "seed": 0, "is_repeat": False})
+    with pytest.raises(DataError, match=r"Transition\.role: choice: expected one of high, low, progress, got 'middle'"):
+        fields = to_json(Transition(Role.LOW, "s", "u", 1.0, None, True, 1, "e", "fetch:1"))
+        from_json(Transition, {**fields, "role": "middle"})
 
 
 def test_a_line_is_plain_json_for_other_tools() -> None:
