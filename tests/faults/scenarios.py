@@ -12,6 +12,8 @@ WORKER = "multiprocessing-fork"
 """In the command line of a process that runs environments."""
 SIMULATOR = "scienceworld.jar"
 """In the command line of a ScienceWorld JVM."""
+# Replies are generated in float32: which prompts share a batch varies between runs, and in bfloat16, the default where
+# the hardware supports it, rounding then often changes a reply.
 _PANTRY = """\
 name: small
 world:
@@ -26,7 +28,7 @@ backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}
 behavior_cloning: {epochs: 1, tokens_per_batch: 1024, checkpoint_every: 10, log_every: 2, trackers: []}
 collection: {per_task: 4}
 offline_rl: {epochs: 1, critic_warmup: 2, checkpoint_every: 5, log_every: 2, tokens_per_batch: 1024, trackers: []}
-generation: {max_new_tokens: {high: 6, low: 8, progress: 8}}
+generation: {mixed_precision: "no", max_new_tokens: {high: 6, low: 8, progress: 8}}
 evaluation: {splits: [seen], per_task: 4, concurrent: 4}
 """
 _TWO_PROCESSES = """\
@@ -36,7 +38,7 @@ demonstrations: {per_task: 20, max_episode_steps: 30}
 backbone: {tiny: {width: 16, layers: 1, heads: 2, vocabulary: 300, context: 512}}
 behavior_cloning:
   {epochs: 1.5, tokens_per_batch: 512, checkpoint_every: 10, log_every: 2, trackers: [], processes: 2}
-generation: {max_new_tokens: {high: 4, low: 4, progress: 4}}
+generation: {mixed_precision: "no", max_new_tokens: {high: 4, low: 4, progress: 4}}
 evaluation: {splits: [seen], per_task: 2}
 """
 # Trained for long enough to act: a policy that never moves would not reveal a simulator in the wrong state.
@@ -60,7 +62,7 @@ behavior_cloning:
   checkpoint_every: 10
   log_every: 2
   trackers: []
-generation: {max_new_tokens: {high: 12, low: 20, progress: 20}}
+generation: {mixed_precision: "no", max_new_tokens: {high: 12, low: 20, progress: 20}}
 evaluation: {splits: [dev], per_task: 4}
 """
 _SERVED = f"""\
