@@ -29,11 +29,11 @@ compare:
   seeds: [0, 1]
   agents:
     step_hrl: {}
-    flat: {agent: {kind: flat}}
+    flat: {agent: {type: flat}}
 """
 ABLATIONS = """\
     no_stage_2: {stage_2: false}
-    no_expert_data: {data_weights: {expert: 0}}
+    no_expert_data: {data_weights: {demonstration: 0}}
 """
 
 
@@ -62,7 +62,7 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert all(compared.wall_time.training > 0 and compared.wall_time.playing > 0 for compared in found.values())
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
     assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
-    assert load_recipe(folder / "seed1" / "flat" / "recipe.yaml").agent.kind == "flat"
+    assert load_recipe(folder / "seed1" / "flat" / "recipe.yaml").agent.type == "flat"
     told = (folder / "comparison.md").read_text()
     assert "| step_hrl | 8 |" in told
     assert "| task | expert's actions | step_hrl | flat |" in told
@@ -120,10 +120,10 @@ def test_an_unknown_cell_is_refused(recipe: Path) -> None:
     [
         (["compare=null"], "compare: not in the recipe"),
         (["compare.agent={}"], "compare.agent: unknown key; did you mean agents?"),
-        (["compare.agents.flat.agent.kind=flatt"], "input should be 'step_hrl', 'flat', "),
-        (["compare.agents.flat.agent.kind=react"], "react is prompted, not trained"),
-        (["compare.agents.flat.agnt.kind=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
-        (["compare.agents.flat.agent.knd=flat"], "compare.agents.flat.agent.knd: unknown key; did you mean kind?"),
+        (["compare.agents.flat.agent.type=flatt"], "agent.type: unknown 'flatt'; did you mean flat?"),
+        (["compare.agents.flat.agent.type=react"], "react is prompted, not trained"),
+        (["compare.agents.flat.agnt.type=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
+        (["compare.agents.flat.agent.typ=flat"], "compare.agents.flat.agent.typ: unknown key; did you mean type?"),
         (["compare.seeds=[1,1]"], "seeds named twice"),
         (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, with stage 2 in the recipe"),
         (["compare.agents={../a: {}, b: {}}"], "names no folder"),
@@ -136,7 +136,7 @@ def test_what_cannot_be_compared_is_refused(recipe: Path, changes: list[str], co
 
 
 def test_one_agent_alone_is_no_comparison(recipe: Path) -> None:
-    recipe.write_text(RECIPE.replace("    flat: {agent: {kind: flat}}\n", ""))
+    recipe.write_text(RECIPE.replace("    flat: {agent: {type: flat}}\n", ""))
     with pytest.raises(RecipeError, match=r"compare\.agents.*at least 2"):
         load_recipe(recipe)
 
@@ -147,7 +147,7 @@ offline_rl: {epochs: 9, validation_fraction: 0.5, keep_checkpoints: 1}
 collection: {per_task: 2}
 """
     text = RECIPE.replace("  tokens: 4000\n", "  tokens: 4000\n  offline_rl_tokens: 3000\n").replace("[0, 1]", "[0]")
-    text = text.replace("    flat: {agent: {kind: flat}}\n", ABLATIONS)
+    text = text.replace("    flat: {agent: {type: flat}}\n", ABLATIONS)
     recipe.write_text(stage_2 + text)
     console = io.StringIO()
     found = Comparison(load_recipe(recipe), Console(file=console, width=200)).run()["seen"]
@@ -167,7 +167,7 @@ collection: {per_task: 2}
 
 
 def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:
-    text = RECIPE.replace("    flat: {agent: {kind: flat}}\n", "    twin: {}\n").replace("[0, 1]", "[0]")
+    text = RECIPE.replace("    flat: {agent: {type: flat}}\n", "    twin: {}\n").replace("[0, 1]", "[0]")
     recipe.write_text(text)
     Comparison(load_recipe(recipe), Console(file=io.StringIO())).run_only(["step_hrl/0"])
     console = io.StringIO()

@@ -50,8 +50,8 @@ def test_only_needed_findings_set_the_exit_code(needed: bool, code: int) -> None
 
 
 def test_the_table_shows_remedies_and_escapes_markup() -> None:
-    text = rendered([Finding("vllm", "missing", "[red]", "pip install 'step-hrl[vllm]'")])
-    assert "pip install 'step-hrl[vllm]'" in text
+    text = rendered([Finding("trackio", "missing", "[red]", "pip install 'step-hrl[trackio]'")])
+    assert "pip install 'step-hrl[trackio]'" in text
     assert "[red]" in text
     assert "not there" in text
     assert "Ready for the quickstart" in text

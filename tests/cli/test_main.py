@@ -59,10 +59,6 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             "no games that can be solved under nowhere/json_2.1.1/train; run `alfworld-download`",
         ),
         (["demos", "small.yaml", "world.name=alfworld", "world.options.dat=x"], "dat: unknown key; did you mean data?"),
-        (
-            ["demos", "small.yaml", "world.name=scienceworld", "world.tasks=null", "demonstrations.renamed=0.5"],
-            "leave demonstrations.renamed at 0",
-        ),
         (["run", "small.yaml", "--from", "evaluate"], "--from: no stage 'evaluate'; did you mean evaluation?"),
         (["train", "bc", "small.yaml"], "no such episode file; collect or demonstrate first, or give another path"),
         (["collect", "small.yaml"], "no policy there"),
@@ -78,7 +74,7 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["run", "small.yaml", "offline_rl.gama=1"], "offline_rl.gama: unknown key; did you mean gamma?"),
         (
             ["run", "small.yaml", "preset=papper"],
-            "preset: 'papper'; input should be 'method' or 'reference'",
+            "preset: 'papper'; input should be 'paper' or 'reference'",
         ),
         (
             ["run", "small.yaml", "behavior_cloning.epochs=0"],

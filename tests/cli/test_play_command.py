@@ -112,7 +112,7 @@ def test_a_person_and_a_policy_play_together(
 def test_an_empty_line_asks_again_and_end_of_input_leaves(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--ask", "low", "agent.kind=flat")
+    words = ("--ask", "low", "agent.type=flat")
     code, output, error = play(monkeypatch, capsys, "\ngo [bold]up[/bold]\n", *words)
     assert (code, error) == (0, "")
     assert "empty reply; type an action\n> go [bold]up[/bold]\n" in output
@@ -156,13 +156,13 @@ def test_experts_and_recorded_episodes_can_be_paused(
     [
         (["--ask", "lo"], "--ask lo: the agent step_hrl has no such role; did you mean low?"),
         (["--ask", "[red]"], "--ask [red]: the agent step_hrl has no such role; known: high, low, progress"),
-        (["--ask", "high", "agent.kind=flat"], "--ask high: the agent flat has no such role; known: low"),
-        (["--ask", "progress", "agent.kind=history_hrl"], "the agent history_hrl has no such role; known: high, low"),
-        (["--ask", "high", "agent.hierarchy=false"], "the agent step_hrl-no_hierarchy has no such role"),
+        (["--ask", "high", "agent.type=flat"], "--ask high: the agent flat has no such role; known: low"),
+        (["--ask", "progress", "agent.type=history_hrl"], "the agent history_hrl has no such role; known: high, low"),
+        (["--ask", "high", "agent.type=no_hierarchy"], "the agent no_hierarchy has no such role"),
         (["--ask", "low", "--expert"], "--ask: nobody is asked where an episode is only shown; leave out --expert"),
         (["--ask", "low", "--episodes", "e.jsonl"], "--ask: nobody is asked where an episode is only shown"),
         (["--ask", "low"], "no policy there (no *.safetensors); run `step-hrl train bc` first"),
-        (["--ask", "low", "agent.kind=flat", "--task", "put-one:2000"], "not in this split; did you mean put-one:200?"),
+        (["--ask", "low", "agent.type=flat", "--task", "put-one:2000"], "not in this split; did you mean put-one:200?"),
     ],
 )
 def test_bad_options_are_one_error_line(
@@ -182,7 +182,7 @@ def test_bad_options_are_one_error_line(
 def test_play_on_a_terminal(folder: Path) -> None:
     """A real process on a pseudo-terminal: it prompts for input without a spinner, and Ctrl-D leaves."""
     ours, theirs = pty.openpty()
-    words = ["play", "small.yaml", "--ask", "low", "agent.kind=flat"]
+    words = ["play", "small.yaml", "--ask", "low", "agent.type=flat"]
     environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(Path(step_hrl.__path__[0]).parent)}
     with subprocess.Popen(
         [*COMMAND, *words],

@@ -226,7 +226,7 @@ def test_the_key_stands_in_no_result(server: Server) -> None:
 RECIPE = """\
 name: api
 world: {name: pantry, workers: 1, max_episode_steps: 3, tasks: [put-one]}
-agent: {kind: react, instructions: "Say Action: look."}
+agent: {type: react, instructions: "Say Action: look."}
 evaluation: {splits: [seen], per_task: 2}
 """
 

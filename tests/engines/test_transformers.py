@@ -9,7 +9,7 @@ import torch
 from tests.asks import ask
 from tests.tiny_model import tiny_backbone, transitions
 
-from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens
+from step_hrl.config import BehaviorCloningConfig, GenerationConfig, MaxNewTokens, MuonConfig
 from step_hrl.engines.transformers import TransformersEngine
 from step_hrl.models.backbone import Backbone
 from step_hrl.training.behavior_cloning import train_behavior_cloning
@@ -23,7 +23,7 @@ ASKS = [ask(t.role, t.state) for t in transitions(15, seed=5)]
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     """A micro model that has learnt a little, so that it says lines of various lengths."""
     backbone = tiny_backbone()
-    config = BehaviorCloningConfig(epochs=20, learning_rate=1e-2, optimizer="muon", tokens_per_batch=512)
+    config = BehaviorCloningConfig(epochs=20, learning_rate=1e-2, optimizer=MuonConfig(), tokens_per_batch=512)
     folder: Path = tmp_path_factory.mktemp("run")
     train_behavior_cloning(backbone, transitions(), [], config, output=folder, seed=0)
     return backbone.eval()

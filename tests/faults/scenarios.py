@@ -55,7 +55,7 @@ demonstrations: {per_task: 12, action_noise: 0.1, max_episode_steps: 30}
 backbone: {tiny: {width: 32, layers: 1, heads: 2, vocabulary: 500, context: 2048}}
 behavior_cloning:
   epochs: 4
-  optimizer: muon
+  optimizer: {type: muon}
   learning_rate: 0.01
   tokens_per_batch: 1024
   max_tokens_per_sample: 2048
@@ -67,7 +67,7 @@ evaluation: {splits: [dev], per_task: 4}
 """
 _SERVED = f"""\
 name: small
-agent: {{{{kind: react}}}}
+agent: {{{{type: react}}}}
 api:
   base_url: http://127.0.0.1:{{port}}/v1
   model: small

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from step_hrl.agents.base import EpisodeLog
 from step_hrl.agents.registry import agent_for
-from step_hrl.config import AgentConfig
+from step_hrl.config import FlatConfig, HistoryHrlConfig, ReactConfig, StepHrlConfig
 from step_hrl.data.episode_files import EpisodeWriter, TornLineWarning, encode_line, read_episodes, salvage_episodes
 from step_hrl.envs.base import TimeLimit
 from step_hrl.envs.pantry import PantryWorld
@@ -75,14 +75,14 @@ def test_a_reply_is_parsed_or_unreadable(role: Any, reply: str) -> None:
     assert len(parsed) <= text.PROGRESS_CHARACTERS
 
 
-@pytest.mark.parametrize("kind", ["step_hrl", "flat", "history_hrl", "react"])
+@pytest.mark.parametrize("config", [StepHrlConfig(), FlatConfig(), HistoryHrlConfig(), ReactConfig()])
 @given(texts=st.lists(replies, min_size=1, max_size=6), variation=st.integers(0, 9))
-def test_an_episode_ends_and_can_be_stored_whatever_a_model_says(kind: Any, texts: list[str], variation: int) -> None:
+def test_an_episode_ends_and_can_be_stored_whatever_a_model_says(config: Any, texts: list[str], variation: int) -> None:
     task = PantryWorld().tasks("train", per_task=10)[variation]
     env = TimeLimit(PantryWorld().open().env(), 8)
     observation, info = env.reset(task)
     task = replace(task, instruction=info["instruction"])
-    agent, log = agent_for(AgentConfig(kind=kind)), EpisodeLog(task)
+    agent, log = agent_for(config), EpisodeLog(task)
     play = agent.play(task, observation, log)
     answer: Utterance | Outcome | None = None
     for number in range(100):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from step_hrl.agents.registry import agent_for
-from step_hrl.config import AgentConfig
+from step_hrl.config import FlatConfig, HistoryHrlConfig, ReactConfig, StepHrlConfig
 from step_hrl.data.episode_files import EpisodeWriter, encode_line
 from step_hrl.data.transitions import trust_policy
 from step_hrl.envs.pantry import PantryWorld
@@ -86,7 +86,7 @@ def test_a_page_shows_evaluations_scores_and_charts(run: Path, demonstrations: l
 
 def test_prompts_are_those_the_agent_read(demonstrations: list[Episode]) -> None:
     episode = demonstrations[0]
-    for config in (AgentConfig(), AgentConfig(kind="flat"), AgentConfig(kind="history_hrl")):
+    for config in (StepHrlConfig(), FlatConfig(), HistoryHrlConfig()):
         agent = agent_for(config)
         content = payload(episode, agent, {})
         low = [step["low"] for segment in content["segments"] for step in segment["steps"]]
@@ -97,7 +97,7 @@ def test_prompts_are_those_the_agent_read(demonstrations: list[Episode]) -> None
 
 
 def test_prompts_that_cannot_be_reconstructed_are_left_out(demonstrations: list[Episode]) -> None:
-    content = payload(demonstrations[0], agent_for(AgentConfig(kind="react")), {})
+    content = payload(demonstrations[0], agent_for(ReactConfig()), {})
     assert not any("low" in step for segment in content["segments"] for step in segment["steps"])
 
 
@@ -216,7 +216,7 @@ def test_a_link_opens_a_step_and_its_prompts(browser: Any, file: Path, demonstra
     assert "#episode=e0&source=0&step=2" in page.url
     page.click("#step summary:has-text('Low level')")
     cut = [
-        each for each in agent_for(AgentConfig()).transitions(demonstrations[0], trust_policy) if each.role is Role.LOW
+        each for each in agent_for(StepHrlConfig()).transitions(demonstrations[0], trust_policy) if each.role is Role.LOW
     ]
     texts = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
     assert texts == [cut[1].state, cut[1].utterance]

@@ -9,7 +9,7 @@ from tests.asks import ask
 from tests.tiny_model import TINY_CONFIG, tiny_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, RoleWeights
+from step_hrl.config import BackboneConfig, BehaviorCloningConfig, GenerationConfig, LoraConfig, MuonConfig, RoleWeights
 from step_hrl.engines.transformers import TransformersEngine
 from step_hrl.errors import DataError, ModelError
 from step_hrl.losses import utterance_log_likelihood
@@ -19,7 +19,7 @@ from step_hrl.training.behavior_cloning import BehaviorCloning, run, train_behav
 from step_hrl.types import Ask, Role
 
 QUICK = BehaviorCloningConfig(epochs=1, learning_rate=0.01, tokens_per_batch=512)
-LONG = QUICK.model_copy(update={"epochs": 40.0, "optimizer": "muon"})
+LONG = QUICK.model_copy(update={"epochs": 40.0, "optimizer": MuonConfig()})
 
 
 def test_a_tiny_model_learns_the_demonstrated_utterances(tmp_path: Path) -> None:
@@ -51,14 +51,14 @@ def test_the_total_is_a_weighted_mean_and_sums_by_role_are_not_weighted() -> Non
     assert float(losses.sums["loss_high"].number) == len(highs)
 
 
-def test_the_prompt_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
+def test_the_prompt_loss_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
     backbone = tiny_backbone().eval()
     samples = tokenize(transitions(5), backbone.tokenizer, 128)
     batch = collate(samples, backbone.tokenizer.pad)
     with torch.no_grad():
         log_probs = backbone.model(input_ids=batch.input_ids).logits.log_softmax(dim=-1)
         plain = BehaviorCloning(backbone, RoleWeights())(batch)
-        weighted = BehaviorCloning(backbone, RoleWeights(), prompt_weight=0.5)(batch)
+        weighted = BehaviorCloning(backbone, RoleWeights(), prompt_loss_weight=0.5)(batch)
     of_prompts = 0.0
     for row, sample in enumerate(samples):
         prompt = sample.transitions[0].state

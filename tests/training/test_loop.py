@@ -66,7 +66,7 @@ def changed(**fields: object) -> BehaviorCloningConfig:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_ends_with_bitwise_identical_weights(tmp_path: Path, optimizer: str) -> None:
-    config = changed(optimizer=optimizer, gradient_accumulation=2, epochs=6.0)
+    config = changed(optimizer={"type": optimizer}, gradient_accumulation=2, epochs=6.0)
     whole = trained(tmp_path / "whole", config)
     backbone = tiny_backbone()
     samples = tokenize(transitions(), backbone.tokenizer, 128)
@@ -167,8 +167,8 @@ def test_checkpoints_are_kept_as_asked_and_hold_a_loadable_model(tmp_path: Path)
     [
         {"epochs": 1.5},
         {"learning_rate": 0.02},
-        {"optimizer": "muon"},
-        {"optimizer": "muon", "muon_learning_rate": 0.5},
+        {"optimizer": {"type": "muon"}},
+        {"optimizer": {"type": "muon", "matrix_learning_rate": 0.5}},
         {"weight_decay": 0.5},
         {"warmup_fraction": 0.5},
         {"max_gradient_norm": 1e-3},
@@ -178,7 +178,7 @@ def test_checkpoints_are_kept_as_asked_and_hold_a_loadable_model(tmp_path: Path)
     ],
 )
 def test_every_setting_changes_the_weights(tmp_path: Path, difference: dict[str, object]) -> None:
-    compared = {"optimizer": "muon"} if "muon_learning_rate" in difference else {}
+    compared = {"optimizer": {"type": "muon"}} if "matrix_learning_rate" in str(difference) else {}
     one = trained(tmp_path / "one", changed(epochs=2.0 if "epochs" in difference else 1.0, **compared))
     other = trained(tmp_path / "other", changed(**{"epochs": 1.0, **difference}))
     assert not torch.equal(weights(one), weights(other))

@@ -208,7 +208,7 @@ class StopsAt(OfflineRL):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_resumed_run_ends_with_bitwise_identical_policy_and_critics(tmp_path: Path, optimizer: str) -> None:
-    config = changed(optimizer=optimizer, n_critics=2, epochs=4.0, critic_grad_scale=0.5)
+    config = changed(optimizer={"type": optimizer}, n_critics=2, epochs=4.0, critic_grad_scale=0.5)
     whole = trained(tmp_path / "whole", config)
     backbone = tiny_backbone()
     samples = encode(example_trajectories(), backbone.tokenizer, config, 128)
@@ -239,7 +239,7 @@ ALTERNATIVES: dict[str, object] = {
     "target_tau": 0.9,
     "role_weights": {"high": 3.0},
     "data_weights": {"collected": 0.5},
-    "optimizer": "muon",
+    "optimizer": {"type": "muon"},
     "weight_decay": 0.5,
     "warmup_fraction": 0.5,
     "max_gradient_norm": 0.01,
@@ -253,7 +253,6 @@ TESTED_ELSEWHERE = {
     "subtask_reward": "tests/test_pipeline.py",
     "selection": "tests/test_pipeline.py",
     "validation_fraction": "tests/test_pipeline.py",
-    "muon_learning_rate": "test_muons_learning_rate_changes_the_weights",
     "max_tokens_per_sample": "test_samples_longer_than_allowed_are_refused",
     "processes": "test_two_processes_train_and_the_policy_loads_again",
     "checkpoint_every": "tests/training/test_loop.py",
@@ -279,7 +278,8 @@ def test_every_setting_changes_the_weights(tmp_path: Path, plain: torch.Tensor, 
 
 def test_muons_learning_rate_changes_the_weights(tmp_path: Path) -> None:
     fast, slow = (
-        trained(tmp_path / str(rate), changed(optimizer="muon", muon_learning_rate=rate)) for rate in (0.01, 0.001)
+        trained(tmp_path / str(rate), changed(optimizer={"type": "muon", "matrix_learning_rate": rate}))
+        for rate in (0.01, 0.001)
     )
     assert not torch.equal(fast, slow)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.tiny_model import tiny_backbone
 
-from step_hrl.config import TrainingConfig
+from step_hrl.config import AdamWConfig, MuonConfig, TrainingConfig
 from step_hrl.training.muon import Muon, orthogonal
 from step_hrl.training.optimizers import create_optimizers, schedule, set_learning_rate
 
@@ -16,7 +16,8 @@ def names_of(backbone: torch.nn.Module, optimizer: torch.optim.Optimizer) -> set
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
     backbone = tiny_backbone()
-    config = TrainingConfig(optimizer="muon", learning_rate=0.003, muon_learning_rate=0.02, weight_decay=0.1)
+    muon_config = MuonConfig(matrix_learning_rate=0.02)
+    config = TrainingConfig(optimizer=muon_config, learning_rate=0.003, weight_decay=0.1)
     adamw, muon = create_optimizers(backbone, config)
     assert isinstance(muon, Muon)
     matrices = names_of(backbone, muon)
@@ -35,7 +36,7 @@ def test_adamw_takes_everything_that_is_trained() -> None:
     backbone = tiny_backbone()
     frozen = next(backbone.parameters())
     frozen.requires_grad = False
-    (adamw,) = create_optimizers(backbone, TrainingConfig(optimizer="adamw"))
+    (adamw,) = create_optimizers(backbone, TrainingConfig(optimizer=AdamWConfig()))
     held = [p for group in adamw.param_groups for p in group["params"]]
     assert len(held) == len(list(backbone.parameters())) - 1
     assert all(p is not frozen for p in held)

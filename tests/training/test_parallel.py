@@ -11,7 +11,7 @@ from tests.tiny_model import TINY_CONFIG, transitions, weights
 from tests.training.worker_fixtures import exit_in_rank_1, raise_in_rank_1, write_environment, write_listening_addresses
 from transformers import AutoModelForCausalLM
 
-from step_hrl.config import BehaviorCloningConfig
+from step_hrl.config import BehaviorCloningConfig, MuonConfig
 from step_hrl.errors import DataError, ModelError
 from step_hrl.training.behavior_cloning import run
 from step_hrl.training.parallel import is_first, launched, run_in_processes
@@ -48,7 +48,7 @@ def test_two_processes_with_muon_resume_bitwise(tmp_path: Path) -> None:
     config = BehaviorCloningConfig(
         epochs=4,
         learning_rate=0.01,
-        optimizer="muon",
+        optimizer=MuonConfig(),
         tokens_per_batch=512,
         processes=2,
         checkpoint_every=3,

@@ -54,7 +54,6 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         _java(),
         _alfworld(),
         _games(alfworld_games.data_folder()),
-        _package("vllm", "pip install 'step-hrl[vllm]' (needs a CUDA GPU)"),
         *(_package(name, f"pip install 'step-hrl[{name}]'") for name in ("trackio", "tensorboard", "wandb")),
     ]
 

@@ -173,7 +173,8 @@ def _with_following(items: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]
 
 
 def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
-    """Whether the subtask ended with a step. That its low level said so is not enough: see ``AgentConfig``."""
+    """Whether the subtask ended with a step. That its low level said so is not enough: see
+    ``complete_on_invalid_action``."""
     return step.terminated or (following is None and segment.ended_by == "policy")
 
 

@@ -63,7 +63,7 @@ def training_of(
         base_model=recipe.backbone.source if _on_the_hub(recipe.backbone.source) else None,
         adapter=recipe.backbone.lora is not None,
         prompt_format=recipe.backbone.prompt_format,
-        agent=recipe.agent.kind,
+        agent=recipe.agent.type,
         versions={**versions, **{package: version(package) for package in packages}},
         examples=examples,
     )

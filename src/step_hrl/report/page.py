@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from step_hrl.agents.registry import agent_for
-from step_hrl.config import AgentConfig
+from step_hrl.config import StepHrlConfig
 from step_hrl.errors import DataError
 from step_hrl.evaluation import Summary, overview, summarize
 from step_hrl.report import charts
@@ -45,7 +45,7 @@ def build(runs: Sequence[Run]) -> str:
         raise DataError("report", "jinja2 is not installed", INSTALL) from error
     sources = [(run, source) for run in runs for source in run.sources]
     listed = [(number, episode) for number, (_, source) in enumerate(sources) for episode in source.episodes]
-    agents = [agent_for(run.recipe.agent if run.recipe else AgentConfig()) for run, _ in sources]
+    agents = [agent_for(run.recipe.agent if run.recipe else StepHrlConfig()) for run, _ in sources]
     judged = [_by_decision(run) for run, _ in sources]
     several = len(runs) > 1
     index = {
@@ -109,7 +109,7 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     if run.recipe is not None:
         yield "seed", str(run.recipe.seed)
         yield "world", run.recipe.world.name
-        yield "agent", run.recipe.agent.kind
+        yield "agent", run.recipe.agent.type
         yield "backbone", run.recipe.backbone.source
     for source in run.sources:
         yield source.label, f"{len(source.episodes)} episodes"

@@ -31,21 +31,21 @@ class BehaviorCloning(Objective):
 
     weights: Tensor
 
-    def __init__(self, backbone: Backbone, weights: RoleWeights, prompt_weight: float = 0.0) -> None:
+    def __init__(self, backbone: Backbone, weights: RoleWeights, prompt_loss_weight: float = 0.0) -> None:
         """Train a backbone with these weights of its roles and of the prompts."""
         super().__init__(backbone)
-        self.prompt_weight = prompt_weight
+        self.prompt_loss_weight = prompt_loss_weight
         values = torch.tensor([float(getattr(weights, role.value)) for role in ROLES])
         self.register_buffer("weights", values, persistent=False)
 
     def forward(self, batch: TransitionBatch) -> Losses:
         """Mean loss of a batch, and the unweighted loss of each role."""
-        tokens = batch.utterance_mask if self.prompt_weight == 0 else _all_but_first(batch)
+        tokens = batch.utterance_mask if self.prompt_loss_weight == 0 else _all_but_first(batch)
         log_probs = self.backbone.score(batch, tokens).log_probs
         loss = -utterance_log_likelihood(log_probs, batch.utterance_mask)
         likelihood = -loss
-        if self.prompt_weight > 0:
-            likelihood = likelihood + self.prompt_weight * utterance_log_likelihood(
+        if self.prompt_loss_weight > 0:
+            likelihood = likelihood + self.prompt_loss_weight * utterance_log_likelihood(
                 log_probs, tokens & ~batch.utterance_mask
             )
         total = -(self.weights[batch.role] * likelihood).mean()
@@ -83,7 +83,7 @@ def train_behavior_cloning(
     )
     if not samples:
         raise DataError("behavior_cloning", "no transitions of a role that is trained", "make demonstrations first")
-    objective = BehaviorCloning(backbone, config.role_weights, config.prompt_weight)
+    objective = BehaviorCloning(backbone, config.role_weights, config.prompt_loss_weight)
     train(objective, samples, config, output=output, seed=seed, validation=kept_back, label="behavior cloning")
     folder = output / POLICY_FOLDER
     if parallel.is_first():

@@ -164,7 +164,7 @@ def train_offline_rl(
 
     Raises :class:`~step_hrl.errors.DataError` where nothing is left to learn from, or a sample is too long.
     """
-    sources = {False: config.data_weights.expert, True: config.data_weights.collected}
+    sources = {False: config.data_weights.demonstration, True: config.data_weights.collected}
 
     def weight(transition: Transition) -> float:
         return sources[transition.episode_id in collected]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from step_hrl.config import TrainingConfig
+from step_hrl.config import MuonConfig, TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.training.muon import Muon
 
@@ -27,8 +27,9 @@ def create_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Make the optimizers of every trainable parameter of a module, and of the heads beside it (always AdamW).
 
-    ``adamw``: one AdamW (Loshchilov and Hutter 2019). ``muon``: Muon (Jordan et al. 2024) for the matrices between
-    embedding and head, AdamW for embeddings, head, norms and biases. Weight decay spares vectors.
+    :class:`~step_hrl.config.AdamWConfig`: one AdamW (Loshchilov and Hutter 2019).
+    :class:`~step_hrl.config.MuonConfig`: Muon (Jordan et al. 2024) for the matrices between embedding and head, AdamW
+    for embeddings, head, norms and biases. Weight decay spares vectors.
 
     Orthogonalising takes as long as half a batch of a small model: several processes share the matrices among them
     and exchange the results (as in ZeRO stage 1, Rajbhandari et al. 2020).
@@ -38,7 +39,8 @@ def create_optimizers(
     matrices, tables, vectors = _sort(module)
     if not (matrices or tables or vectors):
         raise ModelError("backbone", "nothing to train", "set backbone.lora to train an adapter further")
-    decayed = [*tables] if config.optimizer == "muon" else [*matrices, *tables]
+    muon = config.optimizer if isinstance(config.optimizer, MuonConfig) else None
+    decayed = [*tables] if muon else [*matrices, *tables]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -47,9 +49,9 @@ def create_optimizers(
     optimizers: list[torch.optim.Optimizer] = []
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True))
-    if config.optimizer == "muon" and matrices:
+    if muon and matrices:
         settings: dict[str, Any] = {
-            "lr": config.muon_learning_rate,
+            "lr": muon.matrix_learning_rate,
             "weight_decay": config.weight_decay,
             "momentum": 0.95,
         }
