@@ -27,11 +27,11 @@ from pathlib import Path
 
 import torch
 
+from step_hrl.api import load_expert, play
 from step_hrl.config import BackboneConfig, OfflineRLConfig, TinyConfig
 from step_hrl.data.episode_files import read_episodes
 from step_hrl.data.transitions import transitions
 from step_hrl.envs.pantry import PantryWorld
-from step_hrl.api import load_expert, play
 from step_hrl.losses import (
     advantage_weight,
     expectile_regression,

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import yaml
 
+from step_hrl.api import load_expert, play
 from step_hrl.data.episode_files import encode_line
 from step_hrl.envs.pantry import PantryWorld
-from step_hrl.api import load_expert, play
 from step_hrl.report.page import build
 from step_hrl.report.runs import read_run
 

@@ -13,8 +13,8 @@ from collections import defaultdict
 
 from rich.console import Console
 
-from step_hrl.envs.alfworld import Alfworld
 from step_hrl.api import load_expert, play
+from step_hrl.envs.alfworld import Alfworld
 from step_hrl.runs.progress_bar import Reporter
 from step_hrl.types import Episode
 

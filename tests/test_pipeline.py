@@ -216,8 +216,8 @@ def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     with pytest.raises(DataError, match="none of 4 collected episodes; run `step-hrl collect`"):
         pipeline.do(pipeline.offline_rl())
     pipeline.do(pipeline.collection())
+    more = Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO()))
     with pytest.raises(DataError, match="4 of 6 collected episodes; run `step-hrl collect`"):
-        more = Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO()))
         more.do(more.offline_rl())
     unrewarded(pipeline.demonstrations.file)
     with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from step_hrl.agents.base import Agent, Watcher
 from step_hrl.agents.registry import agent_for
@@ -50,8 +51,8 @@ def load_agent(policy: str | Path) -> LoadedAgent:
     from step_hrl.models import backbone
 
     config = recipe.backbone.model_copy(update={"source": str(folder), "lora": None})
-    engine = TransformersEngine(backbone.load(config, seed=recipe.seed), recipe.generation, recipe.seed)
-    return LoadedAgent(agent_for(recipe.agent), engine)
+    model: Any = backbone.load(config, seed=recipe.seed)
+    return LoadedAgent(agent_for(recipe.agent), TransformersEngine(model, recipe.generation, recipe.seed))
 
 
 def load_expert(world: str, *, action_noise: float = 0.0) -> LoadedAgent:

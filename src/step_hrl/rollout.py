@@ -68,8 +68,8 @@ def rollout(
     with ``Episode.error``; bystanders in the same worker are restarted. An ask that the engine has no answer for ends
     its episode. Raises
     :class:`~step_hrl.errors.WorldError` where an environment cannot be opened or a task does not exist, and
-    :class:`~step_hrl.runs.signals.Stopped`, once the running episodes have ended, if a stop was requested before all jobs
-    had started.
+    :class:`~step_hrl.runs.signals.Stopped`, once the running episodes have ended, if a stop was requested before all
+    jobs had started.
     """
     driver = _Driver(
         deque((job, 1) for job in jobs), concurrent, agent, pool, on_episode, dict(provenance or {}), watcher

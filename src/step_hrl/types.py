@@ -122,8 +122,8 @@ class Ask:
     """One decision that an agent asks for: the role that decides and the state it decides from.
 
     The rollout adds the rest. ``seed`` seeds the sampling of this reply alone, so that replies do not depend on what
-    else is in the batch. ``job`` is the episode, ``number`` counts its asks from 1. ``is_repeat`` says that the role has
-    read this prompt before in the same episode.
+    else is in the batch. ``job`` is the episode, ``number`` counts its asks from 1. ``is_repeat`` says that the role
+    has read this prompt before in the same episode.
     """
 
     role: Role

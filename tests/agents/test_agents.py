@@ -297,4 +297,3 @@ def test_transcripts_grow_with_the_episode(name: str, reply: str, grows: bool) -
     lengths = [len(ask.prompt) for ask in asked if ask.role is Role.LOW]
     assert (lengths[-1] > 2 * lengths[9]) == grows
     assert grows or len(set(lengths[1:])) == 1
-

@@ -25,7 +25,6 @@ from step_hrl.runs.files import write_atomically, written_whole
 from step_hrl.types import (
     SCHEMA_VERSION,
     Act,
-    Ask,
     Episode,
     Observation,
     Outcome,
@@ -164,8 +163,8 @@ def test_json_of_the_wrong_shape_is_refused_by_name(data: object, problem: str) 
 
 
 def test_an_unknown_choice_lists_the_known_ones() -> None:
+    fields = to_json(Transition(Role.LOW, "s", "u", 1.0, None, True, 1, "e", "fetch:1"))
     with pytest.raises(DataError, match=r"Transition\.role: choice: expected one of high, low, progress, got 'middle'"):
-        fields = to_json(Transition(Role.LOW, "s", "u", 1.0, None, True, 1, "e", "fetch:1"))
         from_json(Transition, {**fields, "role": "middle"})
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.asks import ask
 from rich.console import Console
+from tests.asks import ask
 
 from step_hrl.config import ApiConfig, GenerationConfig, MaxNewTokens
 from step_hrl.data.episode_files import read_episodes

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.tiny_model import chat_model
 from tests.asks import ask
+from tests.tiny_model import chat_model
 
 from step_hrl.config import ApiConfig, BackboneConfig, GenerationConfig, MaxNewTokens
 from step_hrl.engines.openai import OpenAIEngine
@@ -86,7 +86,7 @@ def test_a_served_model_says_what_it_says_here(model: Path, base_url: str, monke
     OpenAIEngine(api, GREEDY).serve(exchange)
     backbone = backbones.load(BackboneConfig(source=str(model), prompt_format="chat"))
     here = TransformersEngine(backbone, GREEDY).generate(ASKS)
-    for number, ask in enumerate(ASKS):
+    for number in range(len(ASKS)):
         assert served[number].text.strip().split("\n")[0] == here[number].text.strip()
         assert served[number].usage.prompt_tokens == here[number].usage.prompt_tokens
         assert 0 < served[number].usage.completion_tokens <= getattr(GREEDY.max_new_tokens, ask.role.value)

@@ -85,9 +85,7 @@ def test_many_episodes_keep_their_replies_apart(pool: WorkerPool) -> None:
     assert not read_by(engine, Role.LOW)
 
 
-@pytest.mark.parametrize(
-    "config", [CONFIG, NoHierarchyConfig(), FlatConfig(), ReactConfig()]
-)
+@pytest.mark.parametrize("config", [CONFIG, NoHierarchyConfig(), FlatConfig(), ReactConfig()])
 def test_who_takes_all_roles_needs_no_engine(pool: WorkerPool, config: AgentConfig) -> None:
     person = Typist(repeat("count")).takes(*replies_for(config), config=config)
     [episode] = play(pool, person_engine(person, None), config=config)

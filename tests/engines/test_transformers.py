@@ -43,11 +43,11 @@ def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: 
     together = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT)).generate(ASKS)
     assert len({answer.usage.completion_tokens for answer in together}) > 2
     assert len({answer.usage.prompt_tokens for answer in together}) > 3
-    for ask, answer in zip(ASKS, together, strict=True):
-        said = reference(backbone, ask, 12)
+    for asked, answer in zip(ASKS, together, strict=True):
+        said = reference(backbone, asked, 12)
         assert answer.text == backbone.tokenizer.decode(said)
         assert answer.usage.completion_tokens == len(said)
-        assert answer.usage.prompt_tokens == len(backbone.tokenizer.encode_prompts([ask.prompt])[0])
+        assert answer.usage.prompt_tokens == len(backbone.tokenizer.encode_prompts([asked.prompt])[0])
         assert answer.usage.cached_tokens == 0
     small = TransformersEngine(
         backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT, batch_size=2)

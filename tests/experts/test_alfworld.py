@@ -236,7 +236,13 @@ def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Episode]) -> 
     assert [demonstration.success for demonstration in shown] == [True] * 12
     clean = shown[::2]
     assert all(step.is_valid_action for demonstration in clean for step in demonstration.steps)
-    kinds = dict(zip(TASK_TYPES, (tuple(segment.subtask.split()[0] for segment in episode.segments) for episode in clean), strict=True))
+    kinds = dict(
+        zip(
+            TASK_TYPES,
+            (tuple(segment.subtask.split()[0] for segment in episode.segments) for episode in clean),
+            strict=True,
+        )
+    )
     assert kinds == {
         "pick_and_place_simple": ("find", "put"),
         "look_at_obj_in_light": ("find", "look"),

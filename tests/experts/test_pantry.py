@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.demonstrating import show
 
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.envs.pantry_houses import VARIATIONS
@@ -13,7 +14,6 @@ from step_hrl.experts import pantry
 from step_hrl.experts.base import expert_for
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.types import NOTHING, Episode, Observation, Segment, Step, Task
-from tests.demonstrating import show
 
 WORLD = PantryWorld()
 TASKS = [task for split in VARIATIONS for task in WORLD.tasks(split)]

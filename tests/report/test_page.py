@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from step_hrl.agents.registry import agent_for
+from step_hrl.api import load_expert, play
 from step_hrl.config import FlatConfig, HistoryHrlConfig, ReactConfig, StepHrlConfig
 from step_hrl.data.episode_files import EpisodeWriter, encode_line
 from step_hrl.data.transitions import trust_policy
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.errors import DataError
-from step_hrl.api import load_expert, play
 from step_hrl.report.page import build
 from step_hrl.report.payload import payload
 from step_hrl.report.runs import read_run
@@ -216,7 +216,9 @@ def test_a_link_opens_a_step_and_its_prompts(browser: Any, file: Path, demonstra
     assert "#episode=e0&source=0&step=2" in page.url
     page.click("#step summary:has-text('Low level')")
     cut = [
-        each for each in agent_for(StepHrlConfig()).transitions(demonstrations[0], trust_policy) if each.role is Role.LOW
+        each
+        for each in agent_for(StepHrlConfig()).transitions(demonstrations[0], trust_policy)
+        if each.role is Role.LOW
     ]
     texts = [part.inner_text() for part in page.query_selector_all("#step details[open] pre")]
     assert texts == [cut[1].state, cut[1].utterance]

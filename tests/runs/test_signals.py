@@ -16,10 +16,10 @@ from tests.scripted import CountingWorld, ScriptedEngine, count_well
 from step_hrl.agents.step_hrl import StepHrlAgent
 from step_hrl.envs.pantry import PantryWorld
 from step_hrl.envs.pool import WorkerPool
+from step_hrl.experts.base import expert_for
 from step_hrl.rollout import rollout
 from step_hrl.runs import manifest, signals
 from step_hrl.runs.signals import Stopped
-from step_hrl.experts.base import expert_for
 from step_hrl.stages.demonstrations import demonstrate
 from step_hrl.training import checkpoints
 from step_hrl.types import Ask, Episode, Job

@@ -16,7 +16,7 @@ from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.collate import collate, tokenize
 from step_hrl.training.behavior_cloning import BehaviorCloning, run, train_behavior_cloning
-from step_hrl.types import Ask, Role
+from step_hrl.types import Role
 
 QUICK = BehaviorCloningConfig(epochs=1, learning_rate=0.01, tokens_per_batch=512)
 LONG = QUICK.model_copy(update={"epochs": 40.0, "optimizer": MuonConfig()})

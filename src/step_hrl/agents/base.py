@@ -173,4 +173,3 @@ def with_progress(step: Step, reply: Utterance) -> Step:
         progress_unreadable=reply.text if progress is None else None,
         usages={**step.usages, Role.PROGRESS: reply.usage} if reply.usage.total else step.usages,
     )
-

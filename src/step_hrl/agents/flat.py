@@ -9,7 +9,20 @@ from step_hrl.errors import RecipeError
 from step_hrl.prompts import react, transcript
 from step_hrl.prompts.low_level import Decision
 from step_hrl.prompts.transcript import Bounds
-from step_hrl.types import NOTHING, Act, Ask, Episode, Observation, Outcome, Role, Segment, State, Task, Transition, Utterance
+from step_hrl.types import (
+    NOTHING,
+    Act,
+    Ask,
+    Episode,
+    Observation,
+    Outcome,
+    Role,
+    Segment,
+    State,
+    Task,
+    Transition,
+    Utterance,
+)
 
 
 class FlatAgent:

@@ -45,7 +45,8 @@ class HistoryHrlAgent:
                 state, over = state.after(step), outcome.over
                 subtask_done = step.subtask_done and (step.is_valid_action or self._complete_on_invalid_action)
             log.end(subtask_done=subtask_done)
-            completed, observation = (*completed, subtask), state.observation
+            completed = (*completed, subtask)
+            observation = state.observation
 
     def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode into high-level and low-level transitions; see :class:`~step_hrl.agents.base.Agent`."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
-from step_hrl.engines.base import Exchange
+from step_hrl.engines.base import Answers, Exchange
 from step_hrl.engines.memory import remembering
 from step_hrl.models.threads import leaving_cores
 from step_hrl.types import Ask, Usage, Utterance
@@ -148,8 +148,8 @@ class TransformersEngine:
         brought = [asks]
         answers: dict[int, Utterance] = {}
 
-        def exchange(finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
-            answers.update(finished)
+        def exchange(finished: Answers) -> Sequence[Ask]:
+            answers.update((number, utterance) for number, utterance in finished if utterance is not None)
             return brought.pop() if brought else ()
 
         self.serve(exchange)

@@ -1,6 +1,6 @@
 """Worlds in worker processes: many episodes at once, and one that dies or hangs takes nothing else with it.
 
-Each worker is one process with one :class:`~step_hrl.envs.base.EnvFactory` (one JVM, say) and several environments in it,
+Each worker is one process with one :class:`~step_hrl.envs.base.EnvFactory` (one JVM, say) and several environments,
 used from one thread. A worker that dies, or whose current command outlasts the time limit, is ended and replaced;
 every episode that lived in it is told so by a :class:`~step_hrl.errors.WorkerLost`.
 """

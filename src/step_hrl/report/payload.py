@@ -43,7 +43,7 @@ def index_row(episode: Episode, source: int) -> list[Any]:
 
 
 def pieces(episodes: Iterable[tuple[Episode, Agent, EstimatesByDecision]]) -> Iterator[str]:
-    """Episodes as gzipped JSON in base64, some to a piece; each with the agent whose prompts to show and value_estimates."""
+    """Episodes as gzipped JSON in base64, some to a piece, each with its agent and value estimates."""
     left = iter(episodes)
     while some := list(islice(left, EPISODES_A_PIECE)):
         content = json.dumps([payload(*each) for each in some], separators=(",", ":"), ensure_ascii=False)

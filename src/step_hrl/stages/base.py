@@ -91,7 +91,7 @@ class RunContext:
         }
 
     def policy_digest(self, policy: Path | None) -> str:
-        """A name that changes with the policy's weights (None: the untrained backbone). Raises DataError where none are."""
+        """A name that changes with the policy's weights (None: the untrained backbone). Raises DataError."""
         if self.recipe.api is not None:
             return f"api:{self.recipe.api.model} at {self.recipe.api.base_url}"
         if policy is None:

@@ -79,7 +79,10 @@ class Evaluation:
         """The policy and how it plays, and the expert where it takes roles."""
         inputs = self._context.playing_inputs(self._policy, self._split)
         if self._oracle:
-            inputs["oracle"] = {"roles": oracle_label(self._oracle), "expert": expert_for(self._context.world.name).name}
+            inputs["oracle"] = {
+                "roles": oracle_label(self._oracle),
+                "expert": expert_for(self._context.world.name).name,
+            }
         return inputs
 
     @property
@@ -115,7 +118,9 @@ class Evaluation:
         file = self.folder / EPISODES_FILE
         found, missing = select(read_episodes(file), self.jobs)
         if missing:
-            raise DataError(str(file), f"{len(missing)} of {len(self.jobs)} episodes are missing", "run `step-hrl eval`")
+            raise DataError(
+                str(file), f"{len(missing)} of {len(self.jobs)} episodes are missing", "run `step-hrl eval`"
+            )
         return found
 
     def _engine(self) -> Engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from step_hrl.agents.base import Watcher
 from step_hrl.agents.registry import replies_for
@@ -155,7 +156,7 @@ def policy_engine(
     chosen: BackboneConfig = recipe.backbone
     if policy is not None:
         chosen = chosen.model_copy(update={"source": str(policy), "lora": None})
-    model = backbone.load(chosen, texts=texts, seed=recipe.seed)
+    model: Any = backbone.load(chosen, texts=texts, seed=recipe.seed)
     return TransformersEngine(model, generation, recipe.seed, worlds=recipe.world.workers)
 
 

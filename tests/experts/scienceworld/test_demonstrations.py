@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.demonstrating import show
 
 from step_hrl.agents.registry import agent_for
 from step_hrl.config import AgentConfig, FlatConfig, NoHierarchyConfig
@@ -15,7 +16,6 @@ from step_hrl.experts.scienceworld import cleaning, high_level, low_level, progr
 from step_hrl.experts.scienceworld.house import NEIGHBOURS
 from step_hrl.prompts.text import INVENTORY_CHARACTERS, LOOK_CHARACTERS
 from step_hrl.types import Episode, Observation, Role, Step, Task
-from tests.demonstrating import show
 
 GOLD = ["look around", "open door to kitchen", "open door to kitchen", "go to kitchen", "open door to outside"]
 GOLD += ["go to outside", "focus on egg parrot"]

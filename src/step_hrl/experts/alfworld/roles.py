@@ -6,10 +6,10 @@ import random
 import re
 
 from step_hrl.envs.alfworld import NOTHING_HAPPENS
-from step_hrl.experts.base import Expert
 from step_hrl.experts.alfworld import search
 from step_hrl.experts.alfworld.subtasks import Find, Look, Put, Treat, parse
 from step_hrl.experts.alfworld.texts import Surroundings, kind_of, read, read_instruction
+from step_hrl.experts.base import Expert
 from step_hrl.prompts import high_level, local_progress, low_level
 from step_hrl.prompts.low_level import Decision
 from step_hrl.types import Segment

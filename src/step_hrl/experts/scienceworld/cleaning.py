@@ -24,7 +24,10 @@ def _does_nothing(step: Step) -> bool:
     if any(words in step.next_observation.text for words in _NO_OPS) or step.action in ("look around", "inventory"):
         return True
     if step.action.startswith("pick up"):
-        return step.observation.inventory == step.next_observation.inventory and step.observation.look == step.next_observation.look
+        return (
+            step.observation.inventory == step.next_observation.inventory
+            and step.observation.look == step.next_observation.look
+        )
     return False
 
 

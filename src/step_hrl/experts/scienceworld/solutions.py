@@ -1,4 +1,4 @@
-"""ScienceWorld's own solutions, replayed where the rules do not reach the full score: cleaned as far as that is safe."""
+"""ScienceWorld's own solutions, replayed where the rules do not reach the full score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GoldPaths:
         return cast(Any, env).gold_actions(task)
 
     def cleaned(self, replay: Episode) -> Mapping[str, list[str]]:
-        """``renamed`` (no-ops dropped, things called by the names that the answers use) and ``pruned`` (no-ops dropped)."""
+        """``pruned``: without no-ops; ``renamed``: things are also called by the names that answers use."""
         return {"renamed": cleaning.rename(replay.steps), "pruned": cleaning.prune(replay.steps)}
 
     def script(self, actions: Sequence[str]) -> list[str]:
@@ -29,5 +29,7 @@ class GoldPaths:
         for cut in segmentation.cut(actions):
             lines.append(high_level.utterance(cut.subtask))
             taken = actions[cut.start : cut.end]
-            lines += [low_level.utterance(Decision(action, place == len(taken))) for place, action in enumerate(taken, 1)]
+            lines += [
+                low_level.utterance(Decision(action, place == len(taken))) for place, action in enumerate(taken, 1)
+            ]
         return lines
