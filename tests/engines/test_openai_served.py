@@ -89,4 +89,4 @@ def test_a_served_model_says_what_it_says_here(model: Path, base_url: str, monke
     for number in range(len(ASKS)):
         assert served[number].text.strip().split("\n")[0] == here[number].text.strip()
         assert served[number].usage.prompt_tokens == here[number].usage.prompt_tokens
-        assert 0 < served[number].usage.completion_tokens <= getattr(GREEDY.max_new_tokens, ask.role.value)
+        assert 0 < served[number].usage.completion_tokens <= getattr(GREEDY.max_new_tokens, ASKS[number].role.value)

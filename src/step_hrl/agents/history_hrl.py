@@ -32,7 +32,7 @@ class HistoryHrlAgent:
         over = False
         while not over:
             high = high_level.State(task.instruction, completed, NOTHING, observation)
-            subtask = log.begin(high, (yield Ask(Role.HIGH, high)))
+            subtask: str | None = log.begin(high, (yield Ask(Role.HIGH, high)))
             if subtask is None:
                 return
             state, subtask_done = transcript.State("Subtask", subtask, (), observation, self._bounds), False
