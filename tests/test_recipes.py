@@ -90,6 +90,12 @@ def test_any_text_of_a_recipe_is_read_back_the_same(text: str, tmp_path_factory:
     assert load_recipe(path) == recipe
 
 
+def test_an_infinite_number_is_read_back_the_same(small: Path) -> None:
+    recipe = load_recipe(small, ["offline_rl.awr_max_weight=.inf", "world.options.limit=.inf"])
+    small.write_text(to_yaml(recipe))
+    assert load_recipe(small) == recipe
+
+
 def test_overrides_are_yaml_with_dotted_keys(small: Path) -> None:
     overrides = [
         "world.tasks=[put-one, examine-in-light]",

@@ -118,7 +118,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def to_yaml(recipe: Recipe) -> str:
     """Write the whole recipe, defaults included, as YAML that :func:`load_recipe` reads back as an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    tree = recipe.model_dump(mode="json")
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    # PyYAML writes these line breaks of Unicode as they are, and folds them when it reads them.
+    broken = any(mark in text for mark in "\x85\u2028\u2029")
+    return yaml.safe_dump(tree, sort_keys=False) if broken else text
 
 
 def parse_section(section: type[SectionType], tree: Any, where: str) -> SectionType:

@@ -17,7 +17,13 @@ MixedPrecision = Literal["auto", "no", "bf16"]
 class Section(BaseModel):
     """A part of a recipe: frozen, and closed to unknown keys. The text below a field is its ``description``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",
+    )
 
 
 def overlay(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
