@@ -106,7 +106,7 @@ class Comparison:
             played = done.evaluation(done.label(policy), split)
             if (played / SUMMARY_FILE).is_file():
                 _copy(played, begun.evaluations / played.name)
-        self._console.print(f"behaviour cloning: {policy} is taken over", markup=False)
+        self._console.print(f"behavior cloning: {policy} is taken over", markup=False)
 
     def _cell(self, name: str, variant: AgentVariant, seed: int) -> Recipe:
         """The recipe of one agent with one seed."""
