@@ -62,7 +62,7 @@ class World(Protocol):
         ...
 
     def open(self) -> EnvFactory:
-        """Start what this process's environments share. Raises :class:`~step_hrl.errors.WorldError` if it is missing."""
+        """Start what this process's environments share. Raises WorldError where a requirement is not installed."""
         ...
 
 
