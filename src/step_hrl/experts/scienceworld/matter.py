@@ -1,6 +1,6 @@
-"""boil, melt, freeze, change-the-state-of-matter-of: everything it takes is in the kitchen.
+"""boil, melt, freeze and change-the-state-of-matter-of, with the oven and the freezer of the kitchen.
 
-The oven heats whatever the stove can and more, and unlike the stove it is never broken.
+The oven gets hotter than the stove and, unlike it, is never broken.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from step_hrl.prompts.low_level import Decision
 TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state of matter of) (?P<substance>[a-z ]+)\.")
 
 _NOT_EDIBLE = re.compile(r"rubber|lead|tin|mercury|gallium|caesium")
-"""What lies in the workshop; everything else is in the kitchen."""
+"""Substances in the workshop; all others are in the kitchen."""
 
 VESSEL = "glass cup"
-"""Stands empty on the kitchen table."""
+"""An empty vessel on the kitchen table."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
@@ -49,22 +49,25 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def find(scene: Scene, substance: str) -> Thing | None:
-    """The substance on the screen, in whatever state of matter; what a vessel holds before what lies about."""
+    """The observed thing that is the substance, in any phase; one in a vessel is preferred."""
     found = [thing for thing in scene.everything() if is_substance(thing.name, substance)]
     return next((thing for thing in found if holder(scene, thing)), found[0] if found else None)
 
 
 def holder(scene: Scene, thing: Thing) -> Thing | None:
-    """The vessel a thing is in; None where it lies loose."""
-    return next((vessel for vessel in scene.everything() if is_vessel(vessel.name) and _contains(vessel, thing)), None)
-
-
-def _contains(vessel: Thing, thing: Thing) -> bool:
-    return any(inner is thing for inner in vessel.contents)
+    """The vessel that contains a thing; None where there is none."""
+    return next(
+        (
+            vessel
+            for vessel in scene.everything()
+            if is_vessel(vessel.name) and any(inner is thing for inner in vessel.contents)
+        ),
+        None,
+    )
 
 
 def fetch_water(now: Situation) -> str | None:
-    """The kitchen's sink may be broken; the bathroom, which has a cup of its own, is next door."""
+    """The next subtask until a vessel holds water; where the kitchen's sink is broken, uses the bathroom's."""
     water = find(now.scene, "water")
     vessel = None if water is None else holder(now.scene, water)
     if now.scene.room == "bathroom" and vessel is not None:
@@ -114,7 +117,7 @@ def _cool(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
-    """The action that brings a thing nearer to being in a working device; None where it is."""
+    """The next action to get a thing into an active device; None where it is in it."""
     target = scene.find(device)
     if target is None or found in target.inside():
         return None
@@ -126,7 +129,7 @@ def insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decis
 
 
 def _portable(found: Thing, scene: Scene, bare: bool = False) -> str:
-    """What an action must name to move a thing: its vessel; where ``bare``, the thing itself if it is solid."""
+    """The name to use in an action that moves a thing: its vessel's, or with ``bare`` a solid thing's own."""
     vessel = holder(scene, found)
     if vessel is None or (bare and phase(found.name) == "solid"):
         return found.name
