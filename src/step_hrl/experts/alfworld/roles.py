@@ -23,38 +23,38 @@ _FOUND_AT = re.compile(r"took \w+ \d+ from (\w+ \d+)")
 
 def next_subtask(state: high_level.State) -> str:
     """pi_h: the next treatment or placement of the held object; where the wanted object is not held, finding it."""
-    goal, seen = read_instruction(state.instruction), read(state.observation)
+    goal, view = read_instruction(state.instruction), read(state.observation)
     completed = [parse(subtask) for subtask in state.completed_subtasks]
     placed = [subtask for subtask in completed if isinstance(subtask, Put)] if goal.how == "two" else []
     find = Find(goal.thing, placed[-1].thing, placed[-1].found_at) if placed else Find(goal.thing)
-    if seen.held is None or not find.wants(seen.held):
+    if view.held is None or not find.wants(view.held):
         return str(find)
     if goal.how == "look":
-        return str(Look(seen.held, goal.place))
-    treat = Treat(goal.how, seen.held)
+        return str(Look(view.held, goal.place))
+    treat = Treat(goal.how, view.held)
     if goal.how in APPLIANCES and treat not in completed:
         return str(treat)
-    found = _FOUND_AT.fullmatch(state.final_progress) if goal.how == "two" else None
-    place = placed[0].place if placed else seen.first(goal.place)
-    return str(Put(seen.held, found[1] if found else None, place))
+    origin = _FOUND_AT.fullmatch(state.final_progress) if goal.how == "two" else None
+    place = placed[0].place if placed else view.first(goal.place)
+    return str(Put(view.held, origin[1] if origin else None, place))
 
 
 def decide(state: low_level.State) -> Decision:
     """pi_l: complete the subtask where possible, else go where it may be possible."""
-    subtask, seen = parse(state.subtask), read(state.observation)
+    subtask, view = parse(state.subtask), read(state.observation)
     if isinstance(subtask, Find):
-        return _find(subtask, state, seen)
+        return _find(subtask, state, view)
     if isinstance(subtask, Look):
-        lamp = next((name for name, _ in seen.in_sight if subtask.wants(name)), None)
-        return Decision(f"use {lamp}", True) if lamp else _look_on(subtask, state, seen)
+        lamp = next((name for name, _ in view.in_sight if subtask.wants(name)), None)
+        return Decision(f"use {lamp}", True) if lamp else _look_on(subtask, state, view)
     if isinstance(subtask, Treat):
-        appliance = seen.first(APPLIANCES[subtask.how])
-        return Decision(f"{subtask} with {appliance}", True) if appliance in seen.here else _go(appliance)
+        appliance = view.first(APPLIANCES[subtask.how])
+        return Decision(f"{subtask} with {appliance}", True) if appliance in view.here else _go(appliance)
     if subtask is None:
         return Decision("look", False)
-    if subtask.place not in seen.here:
+    if subtask.place not in view.here:
         return _go(subtask.place)
-    if seen.here[subtask.place] is None:
+    if view.here[subtask.place] is None:
         return Decision(f"open {subtask.place}", False)
     return Decision(f"move {subtask.thing} to {subtask.place}", True)
 
@@ -72,16 +72,16 @@ def update(state: local_progress.State) -> str:
 
 def mistake(state: low_level.State, action: str, generator: random.Random) -> str:
     """Go to a random place, take an absent object, or take an object that is not wanted."""
-    subtask, seen = parse(state.subtask), read(state.observation)
-    wanted = subtask.kind if isinstance(subtask, Find) else kind_of(seen.held or "thing")
-    visible = [thing for thing, _ in seen.in_sight]
+    subtask, view = parse(state.subtask), read(state.observation)
+    wanted = subtask.kind if isinstance(subtask, Find) else kind_of(view.held or "thing")
+    visible = [thing for thing, _ in view.in_sight]
     absent = next(f"{wanted} {number}" for number in range(1, 100) if f"{wanted} {number}" not in visible)
     choices = [
-        f"go to {generator.choice(seen.room)}",
-        f"take {absent} from {generator.choice([*seen.here] or seen.room)}",
+        f"go to {generator.choice(view.room)}",
+        f"take {absent} from {generator.choice([*view.here] or view.room)}",
     ]
-    others = [(thing, place) for thing, place in seen.in_sight if kind_of(thing) != wanted]
-    if isinstance(subtask, Find) and others and seen.held is None:
+    others = [(thing, place) for thing, place in view.in_sight if kind_of(thing) != wanted]
+    if isinstance(subtask, Find) and others and view.held is None:
         thing, place = generator.choice(others)
         choices.append(f"take {thing} from {place}")
     return generator.choice(choices)
@@ -97,18 +97,18 @@ def achieved(segment: Segment) -> bool | None:
 EXPERT = Expert("alfworld search 4", next_subtask, decide, update, mistake, achieved)
 
 
-def _find(find: Find, state: low_level.State, seen: Surroundings) -> Decision:
-    if seen.held is None or find.wants(seen.held):
-        wanted = next(((thing, place) for thing, place in seen.in_sight if find.wants(thing)), None)
-        return Decision(f"take {wanted[0]} from {wanted[1]}", True) if wanted else _look_on(find, state, seen)
+def _find(find: Find, state: low_level.State, view: Surroundings) -> Decision:
+    if view.held is None or find.wants(view.held):
+        wanted = next(((thing, place) for thing, place in view.in_sight if find.wants(thing)), None)
+        return Decision(f"take {wanted[0]} from {wanted[1]}", True) if wanted else _look_on(find, state, view)
     # Another object is held: put it down first, at the next place if it is refused here.
-    if seen.open_here and state.observation.text != NOTHING_HAPPENS:
-        return Decision(f"move {seen.held} to {seen.open_here[0]}", False)
-    return _look_on(find, state, seen)
+    if view.open_here and state.observation.text != NOTHING_HAPPENS:
+        return Decision(f"move {view.held} to {view.open_here[0]}", False)
+    return _look_on(find, state, view)
 
 
-def _look_on(wanted: Find | Look, state: low_level.State, seen: Surroundings) -> Decision:
-    return Decision(search.next_look(wanted, state.local_progress, seen), False)
+def _look_on(wanted: Find | Look, state: low_level.State, view: Surroundings) -> Decision:
+    return Decision(search.next_look(wanted, state.local_progress, view), False)
 
 
 def _go(place: str) -> Decision:

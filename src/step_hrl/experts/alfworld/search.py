@@ -14,29 +14,29 @@ from step_hrl.types import NOTHING
 _CHECKED = "checked "
 
 
-def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
+def next_look(wanted: Find | Look, progress: str, view: Surroundings) -> str:
     """The action towards the first place in the order of search that has not been checked.
 
     Where all have been checked, the search restarts.
     """
-    order = _order(wanted, seen.room)
-    unseen = [place for place in order if place not in seen.open_here]
+    order = _order(wanted, view.room)
+    unseen = [place for place in order if place not in view.open_here]
     done = checked(progress)
     new = [place for place in unseen if place not in done]
     place = (new or unseen or order)[0]
-    return f"{'open' if place in seen.here else 'go to'} {place}"
+    return f"{'open' if place in view.here else 'go to'} {place}"
 
 
-def noted(progress: str, seen: Surroundings) -> str:
+def noted(progress: str, view: Surroundings) -> str:
     """The progress with the places that are visible now, whatever they hold.
 
     A policy that tries to take an object that is not there can thus continue with the next place. The list grows until
     it holds all furniture, then it is cleared.
     """
     before = checked(progress)
-    if set(seen.room) <= set(before):
+    if set(view.room) <= set(before):
         before = []
-    done = [*before, *(place for place in seen.open_here if place not in before)]
+    done = [*before, *(place for place in view.open_here if place not in before)]
     return _CHECKED + ", ".join(done) if done else NOTHING
 
 

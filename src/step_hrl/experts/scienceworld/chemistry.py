@@ -98,14 +98,14 @@ def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision |
         sink = scene.find("sink")
         in_sink = sink is not None and sink.holds(vessel)
         return Decision("activate sink" if in_sink else f"move {vessel} to sink", False)
-    found = scene.find(ingredient)
-    if found is None:
+    item = scene.find(ingredient)
+    if item is None:
         return search(scene)
-    vessel_of = holder(scene, found)
-    if phase(ingredient) == "liquid" and vessel_of is not None:
-        return Decision(f"pour {vessel_of.name} containing {ingredient} into {vessel}", False)
-    if vessel_of is not None and vessel_of.name.endswith("jar") and vessel_of.name not in items(facts, "opened"):
-        return Decision(f"open {vessel_of.name}", False)
+    source = holder(scene, item)
+    if phase(ingredient) == "liquid" and source is not None:
+        return Decision(f"pour {source.name} containing {ingredient} into {vessel}", False)
+    if source is not None and source.name.endswith("jar") and source.name not in items(facts, "opened"):
+        return Decision(f"open {source.name}", False)
     return Decision(f"move {ingredient} to {vessel}", False)
 
 

@@ -64,8 +64,8 @@ def _fetch_soil(now: Situation, pots: tuple[str, ...], pot: str) -> str | None:
         return say("dig", thing="soil") if scene.holding("shovel") else say("get", thing="shovel")
     if towards := now.go("greenhouse"):
         return towards
-    found = scene.find(pot)
-    if found is None or found.holds("soil"):
+    item = scene.find(pot)
+    if item is None or item.holds("soil"):
         return None
     if held or any(thing.name == "soil" for thing in scene.things):
         return say("put", thing="soil", place=pot)

@@ -34,15 +34,15 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
         return towards
     if not focused:
         return say("focus" if substance == "water" else "find", thing=substance)
-    found = find(now.scene, substance)
-    if found is None:
+    item = find(now.scene, substance)
+    if item is None:
         return None
     if now.scene.room != "kitchen":
-        moved = holder(now.scene, found) or found
+        moved = holder(now.scene, item) or item
         return now.go("kitchen") if moved in now.scene.held else say("get", thing=moved.name)
-    solid = phase(found.name) == "solid"
-    if goal == "freeze" and solid and holder(now.scene, found) is None:
-        return say("put", thing=found.name, place=VESSEL)
+    solid = phase(item.name) == "solid"
+    if goal == "freeze" and solid and holder(now.scene, item) is None:
+        return say("put", thing=item.name, place=VESSEL)
     if goal == "boil" or solid:
         return say("heat", thing=substance, change="boils" if goal == "boil" else "melts")
     return say("cool", thing=substance, change="freezes")
@@ -50,8 +50,8 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 def find(scene: Scene, substance: str) -> Thing | None:
     """The observed thing that is the substance, in any phase; one in a vessel is preferred."""
-    found = [thing for thing in scene.everything() if is_substance(thing.name, substance)]
-    return next((thing for thing in found if holder(scene, thing)), found[0] if found else None)
+    candidates = [thing for thing in scene.everything() if is_substance(thing.name, substance)]
+    return next((thing for thing in candidates if holder(scene, thing)), candidates[0] if candidates else None)
 
 
 def holder(scene: Scene, thing: Thing) -> Thing | None:
@@ -93,46 +93,46 @@ def _fill(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _heat(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:
+    item = find(scene, words["thing"])
+    if item is None:
         return Decision("wait", False)
-    if inserted := insert(found, "oven", scene, bare=words["change"] == "boils"):
+    if inserted := insert(item, "oven", scene, bare=words["change"] == "boils"):
         return inserted
     if words["change"] == "boils":
         return Decision("wait", False)
-    if phase(found.name) == "liquid":
-        return Decision(f"pick up {_portable(found, scene)}", True)
+    if phase(item.name) == "liquid":
+        return Decision(f"pick up {_portable(item, scene)}", True)
     return Decision("wait1", False)
 
 
 def _cool(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:
+    item = find(scene, words["thing"])
+    if item is None:
         return None
-    if inserted := insert(found, "freezer", scene):
+    if inserted := insert(item, "freezer", scene):
         return inserted
-    if phase(found.name) == "solid":
-        return Decision(f"pick up {_portable(found, scene)}", True)
+    if phase(item.name) == "solid":
+        return Decision(f"pick up {_portable(item, scene)}", True)
     return Decision("wait", False)
 
 
-def insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
+def insert(item: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
     """The next action to get a thing into an active device; None where it is in it."""
     target = scene.find(device)
-    if target is None or found in target.inside():
+    if target is None or item in target.inside():
         return None
     if "closed" in target.states:
         return Decision(f"open {device}", False)
     if "off" in target.states:
         return Decision(f"activate {device}", False)
-    return Decision(f"move {_portable(found, scene, bare)} to {device}", False)
+    return Decision(f"move {_portable(item, scene, bare)} to {device}", False)
 
 
-def _portable(found: Thing, scene: Scene, bare: bool = False) -> str:
+def _portable(item: Thing, scene: Scene, bare: bool = False) -> str:
     """The name to use in an action that moves a thing: its vessel's, or with ``bare`` a solid thing's own."""
-    vessel = holder(scene, found)
-    if vessel is None or (bare and phase(found.name) == "solid"):
-        return found.name
+    vessel = holder(scene, item)
+    if vessel is None or (bare and phase(item.name) == "solid"):
+        return item.name
     return scene.call(vessel)
 
 

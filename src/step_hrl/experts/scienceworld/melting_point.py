@@ -35,10 +35,10 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     if now.last("find") is None:
         return now.go(task["room"]) or say("find", thing=thing)
     if now.last("melt", "measure") is None:
-        found = find(now.scene, thing)
-        if found is None:
+        item = find(now.scene, thing)
+        if item is None:
             return None
-        return say("measure" if phase(found.name) == "liquid" else "melt", thing=thing)
+        return say("measure" if phase(item.name) == "liquid" else "melt", thing=thing)
     if thing not in MELTING_POINT_CELSIUS:
         return None
     above = MELTING_POINT_CELSIUS[thing] > float(task["degrees"])
@@ -46,13 +46,13 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def _melt(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:  # the substance has burned
+    item = find(scene, words["thing"])
+    if item is None:  # the substance has burned
         return Decision("wait1", True)
-    if inserted := insert(found, "oven", scene, bare=True):
+    if inserted := insert(item, "oven", scene, bare=True):
         return inserted
-    measure = f"use thermometer on {found.name}"
-    if phase(found.name) == "liquid":
+    measure = f"use thermometer on {item.name}"
+    if phase(item.name) == "liquid":
         return Decision(measure, True)
     degrees = facts.get("temperature", "").removesuffix("C").lstrip("-")
     if degrees.isdigit() and int(degrees) >= _WARM_CELSIUS and "waited" not in facts:
