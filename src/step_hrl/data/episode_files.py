@@ -119,14 +119,14 @@ class EpisodeWriter:
         self.path = path
         self.done: set[str] = set()
         self.torn: Path | None = None
-        self._held = ExitStack()
+        self._resources = ExitStack()
         self._descriptor: int | None = None
 
     def __enter__(self) -> EpisodeWriter:
-        with ExitStack() as held:
+        with ExitStack() as resources:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(FileLock(self.path.with_name(self.path.name + ".lock"), timeout=0))
+                resources.enter_context(FileLock(self.path.with_name(self.path.name + ".lock"), timeout=0))
             except Timeout:
                 remedy = "wait for it to end, or write to another file"
                 raise DataError(str(self.path), "another process is writing to it", remedy) from None
@@ -134,15 +134,15 @@ class EpisodeWriter:
                 raise write_failure(self.path, error) from error
             self._recover()
             self._descriptor = self._open()
-            held.callback(os.close, self._descriptor)
-            self._held = held.pop_all()
+            resources.callback(os.close, self._descriptor)
+            self._resources = resources.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._descriptor = None
-        self._held.close()
+        self._resources.close()
 
     def write(self, episode: Episode) -> None:
         """Append an episode durably: once this returns, a crash or power failure does not lose it.

@@ -1,7 +1,7 @@
 """Interfaces of worlds and environments, and the limit on episode length.
 
-A :class:`World` is a small picklable description, which is sent to worker processes. ``open()`` starts what the
-environments of a process share, such as a JVM, and returns the :class:`EnvFactory` that creates environments.
+A :class:`World` is a small picklable description, which is sent to worker processes. ``open()`` starts the resources
+that the environments of a process share, such as a JVM, and returns the :class:`EnvFactory` that creates environments.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class TextEnv(Protocol):
 
 
 class EnvFactory(Protocol):
-    """Creates environments, and holds what those of one process share."""
+    """Creates environments, and holds the resources that those of one process share."""
 
     def env(self) -> TextEnv:
         """Create an environment; call from the thread that opened the world."""
         ...
 
     def close(self) -> None:
-        """Stop what was started; may be called more than once."""
+        """Release the resources; may be called more than once."""
         ...
 
 
@@ -62,7 +62,7 @@ class World(Protocol):
         ...
 
     def open(self) -> EnvFactory:
-        """Start what this process's environments share. Raises WorldError where a requirement is not installed."""
+        """Start the resources that this process's environments share. Raises WorldError where something is missing."""
         ...
 
 

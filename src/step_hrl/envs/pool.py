@@ -115,11 +115,11 @@ class LocalPool:
         self._is_free = True
 
     def reset(self, slot: Slot, task: Task, seed: int) -> None:
-        """Reset at once. Raises what the environment raises."""
+        """Reset immediately. Raises the environment's errors."""
         self._replies.append(Reply(slot, self._env.reset(task, seed=seed)))
 
     def step(self, slot: Slot, action: str | None) -> None:
-        """Step at once. Raises what the environment raises."""
+        """Step immediately. Raises the environment's errors."""
         self._replies.append(Reply(slot, self._env.step(action)))
 
     def poll(self, timeout_seconds: float) -> list[Reply]:

@@ -51,5 +51,5 @@ def _completed(subtasks: tuple[str, ...]) -> str:
     if not subtasks:
         return NOTHING
     earlier = len(subtasks) - text.SHOWN_SUBTASKS
-    shown = "; ".join(subtasks[-text.SHOWN_SUBTASKS :])
-    return f"({earlier} earlier); {shown}" if earlier > 0 else shown
+    latest = "; ".join(subtasks[-text.SHOWN_SUBTASKS :])
+    return f"({earlier} earlier); {latest}" if earlier > 0 else latest
