@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from step_hrl.prompts.text import PlainState
+from dataclasses import dataclass
+
 from step_hrl.types import Ask, Role
+
+
+@dataclass(frozen=True, slots=True)
+class PlainState:
+    """A state that is its own prompt."""
+
+    prompt: str
 
 
 def ask(role: Role, prompt: str, *, seed: int = 0, is_repeat: bool = False) -> Ask:

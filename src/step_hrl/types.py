@@ -1,6 +1,6 @@
-"""The words everything is said in: what happens in a world is an :class:`Episode`; training reads :class:`Transition`.
+"""Core types: everything that happens in an environment is an :class:`Episode`; training reads :class:`Transition`.
 
-All are frozen. Text is what policies read and write; scores and returns are in [0, 1] unless a docstring says so.
+All are frozen. Policies read and write text; scores and returns are in [0, 1] unless a docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ SCHEMA_VERSION = 2
 """Version of the episode format; raised whenever a field changes name or meaning."""
 
 NOTHING = "None"
-"""How an empty progress or an empty list of subtasks is written in a prompt (the paper's p_0 and G_1)."""
+"""Text of an empty progress or an empty list of subtasks in a prompt (the paper's p_0 and G_1)."""
 
 EndedBy = Literal["policy", "episode", "limit", "unreadable"]
-"""Why a segment ended: the low level said so, the world ended, the limit was hit, or its subtask was unreadable."""
+"""Why a segment ended: low level's flag, end of the episode, limit on episode length, or unreadable subtask."""
 
 
 class Role(str, Enum):
@@ -34,10 +34,10 @@ class Role(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more decisions, as the tokenizer counted them.
+    """Tokens of one or more decisions, as counted by the tokenizer.
 
-    ``prompt_tokens`` includes the ``cached_tokens``: those of prompts that the same episode has read before and that
-    were answered from memory, or those that a server says it kept.
+    ``prompt_tokens`` includes the ``cached_tokens``: tokens of prompts that are repeated within an episode and answered
+    from a cache, or tokens that a server reports as cached.
     """
 
     prompt_tokens: int = 0
@@ -70,7 +70,7 @@ class State(Protocol):
 class Utterance:
     """An engine's answer to an :class:`Ask`: one line of text and the tokens it cost.
 
-    ``is_noise`` marks an answer that was replaced by a mistake on purpose; it is never cloned.
+    ``is_noise`` marks a mistake that was injected in place of the answer; it is excluded from behavior cloning.
     """
 
     text: str
@@ -80,7 +80,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing to do in one world. ``instruction`` is empty until the world has been reset on it."""
+    """One variation of one task of a world. ``instruction`` is empty until an environment has been reset to it."""
 
     env: str
     name: str
@@ -95,7 +95,7 @@ class Task:
 
 
 def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
-    """Name an episode by what was asked for, so that the same request finds the same episode after a restart.
+    """Derive an episode's id from its task, seed and repeat, so that a resumed run recognizes it.
 
     >>> episode_id(Task("pantry", "fetch", 3, "dev"), seed=7)
     'pantry/dev/fetch:3/seed7.0'
@@ -105,7 +105,7 @@ def episode_id(task: Task, seed: int, repeat: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One episode to play. ``repeat`` tells several episodes of the same task and seed apart."""
+    """One episode to play. ``repeat`` distinguishes episodes of the same task and seed."""
 
     task: Task
     seed: int = 0
@@ -113,17 +113,17 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The episode's id, by which a resumed run knows what is done."""
+        """The episode's id; a resumed run skips ids that are already recorded."""
         return episode_id(self.task, self.seed, self.repeat)
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One decision that an agent asks for: the role that decides and the state it decides from.
+    """A request for one decision: the role that decides and the state it decides from.
 
-    The rollout adds the rest. ``seed`` seeds the sampling of this reply alone, so that replies do not depend on what
-    else is in the batch. ``job`` is the episode, ``number`` counts its asks from 1. ``is_repeat`` says that the role
-    has read this prompt before in the same episode.
+    The rollout sets the other fields. ``seed`` seeds the sampling of this reply only, so that replies do not depend on
+    the rest of the batch. ``job`` is the episode, ``number`` counts its asks from 1. ``is_repeat`` is True where the
+    role has read the same prompt earlier in the episode.
     """
 
     role: Role
@@ -135,16 +135,17 @@ class Ask:
 
     @cached_property
     def prompt(self) -> str:
-        """The state as a language model reads it."""
+        """The text a language model reads."""
         return self.state.prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a role may read of the world at one instant.
+    """What a role observes at one time step.
 
-    ``text`` answers the last action; ``look`` and ``inventory`` describe the surroundings, where the world can tell.
-    ``unabridged`` is the whole answer where ``text`` leaves out what ``look`` says: for who reads no look later.
+    ``text`` is the environment's answer to the last action; ``look`` and ``inventory`` describe the surroundings (None
+    where the world offers no description). ``unabridged`` is the complete answer where ``text`` omits what ``look``
+    contains; transcripts use it, because they do not keep earlier looks.
     """
 
     text: str
@@ -154,20 +155,20 @@ class Observation:
 
     @property
     def full_text(self) -> str:
-        """The whole answer to the last action."""
+        """The complete answer to the last action."""
         return self.text if self.unabridged is None else self.unabridged
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What an agent wants done in its world. None lets an unreadable reply pass: it counts, but nothing is done."""
+    """A request to execute an action. None stands for an unreadable reply: it counts as a step but executes nothing."""
 
     action: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the world answered to an :class:`Act`. ``reward`` is the change of the score, in [-1, 1]."""
+    """The environment's answer to an :class:`Act`. ``reward`` is the change of the score, in [-1, 1]."""
 
     observation: Observation
     reward: float
@@ -177,22 +178,22 @@ class Outcome:
 
     @property
     def over(self) -> bool:
-        """Whether the episode has ended, for whatever reason."""
+        """Whether the episode has ended, terminated or truncated."""
         return self.terminated or self.truncated
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One low-level decision and what came of it (o_t, p_t, a_t, flag, r_t, o_(t+1), p_(t+1)).
+    """One low-level decision and its outcome (o_t, p_t, a_t, flag, r_t, o_(t+1), p_(t+1)).
 
-    ``next_local_progress`` is None after the last step of an episode: no progress update follows it.
-    ``subtask_done`` is what the low level said; whether the subtask did end is told by its :class:`Segment`.
-    ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds that reply.
+    ``next_local_progress`` is None after the last step of an episode, which no progress update follows.
+    ``subtask_done`` is the low level's flag; ``Segment.ended_by`` tells whether the subtask ended.
+    ``action`` is empty when the low level's reply could not be parsed; ``unreadable`` then holds the reply.
     ``progress_unreadable`` holds a progress reply that could not be parsed (the previous progress is then kept).
-    ``is_valid_action`` is False for an unreadable reply and for an action the world did not understand.
-    ``dropped`` is how many of the oldest steps the prompt left out, of an agent that reads a transcript.
-    ``is_noise`` marks an action that was not the actor's own choice: a mistake put into a demonstration to show the
-    way back from it.
+    ``is_valid_action`` is False for an unreadable reply and for an action that the environment did not recognize.
+    ``dropped`` is the number of oldest steps omitted from the prompt of an agent that reads a transcript.
+    ``is_noise`` marks an injected mistake, which is not the policy's own choice; the steps after it demonstrate the
+    recovery.
     """
 
     observation: Observation
@@ -222,8 +223,8 @@ class Segment:
     """One subtask g_k and the steps taken for it.
 
     ``first_observation`` is o^k_0, which the high level read when it named the subtask. ``unreadable`` holds the high
-    level's reply when it could not be parsed; the segment then has no subtask and no steps. ``is_noise`` marks a
-    subtask named by mistake, put into a demonstration to show how it is given up.
+    level's reply when it could not be parsed; the segment then has no subtask and no steps. ``is_noise`` marks an
+    injected wrong subtask; its steps demonstrate how to abandon it.
     """
 
     subtask: str
@@ -243,21 +244,21 @@ class Segment:
 
     @property
     def duration(self) -> int:
-        """Number of actions the subtask took."""
+        """Number of actions taken in the subtask."""
         return len(self.steps)
 
     @property
     def final_progress(self) -> str:
-        """The last progress text that was written inside the subtask (p^_k), or ``None`` as text."""
+        """The last progress text of the subtask (p^_k); the text ``None`` where there are no steps."""
         return self.steps[-1].progress_after if self.steps else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Everything that happened in one world on one task: a demonstration, a collected rollout or an evaluation.
+    """One episode of one task: a demonstration, a collected rollout or an evaluation.
 
-    ``score`` is the world's own final score in [0, 1]; ``seed`` the seed the world and the sampling were given;
-    ``provenance`` says who acted (agent, model, expert, versions); ``error`` what broke, if something did.
+    ``score`` is the environment's final score in [0, 1]; ``seed`` seeds the environment and the sampling;
+    ``provenance`` records agent, model, expert and versions; ``error`` the failure that interrupted it, if any.
     """
 
     id: str
@@ -272,7 +273,7 @@ class Episode:
 
     @property
     def ending(self) -> Literal["success", "failure", "limit", "unreadable", "error"]:
-        """How it ended: solved, ended unsolved by the world, cut at the action limit, by a reply, or broken."""
+        """How it ended: solved, terminated unsolved, truncated at the limit, by an unreadable reply, or by an error."""
         if self.error is not None:
             return "error"
         if self.success:
@@ -283,7 +284,7 @@ class Episode:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All steps in order, whatever their subtask."""
+        """The steps of all segments, in order."""
         return tuple(step for segment in self.segments for step in segment.steps)
 
     @property
@@ -293,7 +294,7 @@ class Episode:
 
     @property
     def usages(self) -> dict[Role, Usage]:
-        """Tokens spent, by role."""
+        """Tokens used, by role."""
         totals: dict[Role, Usage] = {}
         for segment in self.segments:
             totals[Role.HIGH] = totals.get(Role.HIGH, Usage()) + segment.usage
@@ -307,10 +308,10 @@ class Episode:
 class Transition:
     """One augmented step-level transition of one role (paper, section 3.2).
 
-    ``state`` and ``next_state`` are rendered prompts; ``utterance`` is what the policy said. ``duration`` counts the
+    ``state`` and ``next_state`` are rendered prompts; ``utterance`` is the policy's text. ``duration`` counts the
     environment steps until ``next_state`` (more than 1 only for the high level). ``next_state`` is None only where
-    nothing could follow; ``terminated`` transitions never bootstrap, truncated ones do. ``clone_mask`` is False for an
-    utterance that nobody should clone: a mistake put into a demonstration.
+    no state can follow; ``terminated`` transitions never bootstrap, truncated ones do. ``clone_mask`` is False for an
+    injected mistake, which behavior cloning excludes.
     """
 
     role: Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from step_hrl.config import EntityPermutationConfig
-from step_hrl.data.augmentation import names, renamed
+from step_hrl.data.augmentation import names, permute_entities
 from step_hrl.types import Role, Transition
 
 
@@ -29,7 +29,7 @@ def test_names_are_the_words_that_do_not_occur_everywhere() -> None:
 
 
 def test_a_name_is_replaced_everywhere_in_a_transition() -> None:
-    for before, after in zip(LOW, renamed(LOW, times(1.0), seed=0), strict=True):
+    for before, after in zip(LOW, permute_entities(LOW, times(1.0), seed=0), strict=True):
         assert after.utterance.startswith("take ")
         thing = after.utterance.removeprefix("take ").removesuffix("; True")
         assert f"Subtask: take the {thing}\n" in after.state
@@ -42,7 +42,7 @@ HIGH = [replace(t, role=Role.HIGH, utterance=t.utterance.removesuffix("; True"))
 
 def test_the_high_level_gets_names_of_the_same_use_or_invented_ones() -> None:
     given: set[str] = set()
-    for transition in renamed(HIGH, times(30.0), seed=0):
+    for transition in permute_entities(HIGH, times(30.0), seed=0):
         thing = transition.utterance.removeprefix("take ")
         given.add(thing)
         assert f"Subtask: take the {thing}\n" in transition.state
@@ -54,14 +54,16 @@ def test_the_high_level_gets_names_of_the_same_use_or_invented_ones() -> None:
 
 def test_names_that_are_both_present_are_swapped() -> None:
     both = replace(HIGH[2], state=HIGH[2].state.replace("stove open", "crocodile on"))
-    swapped = [t for t in renamed([*LOW * 9, *HIGH[:2], both], times(30.0), seed=0) if t.utterance == "take crocodile"]
+    swapped = [
+        t for t in permute_entities([*LOW * 9, *HIGH[:2], both], times(30.0), seed=0) if t.utterance == "take crocodile"
+    ]
     assert any("kitchen: crocodile, wolf on" in t.state for t in swapped)
     assert not any("kitchen: crocodile, crocodile" in t.state for t in swapped)
 
 
 def test_names_of_other_tasks_are_not_used() -> None:
     apart = [replace(transition, task=str(place)) for place, transition in enumerate(HIGH)]
-    permuted = renamed(apart, times(30.0), seed=0)
+    permuted = permute_entities(apart, times(30.0), seed=0)
     assert permuted
     for transition in permuted:
         assert not set(transition.utterance.removeprefix("take ").split()) & set(names(LOW))
@@ -76,7 +78,7 @@ def test_progress_repeats_the_new_name_of_an_action() -> None:
         )
         for look in LOOKS
     ]
-    for transition in renamed(missed, times(1.0), seed=0):
+    for transition in permute_entities(missed, times(1.0), seed=0):
         action = transition.utterance.removeprefix("not understood: ")
         assert "grab" not in action
         assert "ladder" not in action
@@ -85,23 +87,23 @@ def test_progress_repeats_the_new_name_of_an_action() -> None:
 
 def test_each_role_is_augmented_as_often_as_configured() -> None:
     both = [*LOW, *HIGH]
-    assert {t.role for t in renamed(both, EntityPermutationConfig(high=20), seed=0)} == {Role.HIGH}
-    assert [t.role for t in renamed(both, EntityPermutationConfig(low=2), seed=0)] == [Role.LOW] * 6
+    assert {t.role for t in permute_entities(both, EntityPermutationConfig(high=20), seed=0)} == {Role.HIGH}
+    assert [t.role for t in permute_entities(both, EntityPermutationConfig(low=2), seed=0)] == [Role.LOW] * 6
 
 
 def test_transitions_that_copy_no_name_are_left_out() -> None:
     waiting = [replace(transition, utterance="wait; False") for transition in LOW]
-    assert renamed(waiting, times(1.0), seed=0) == []
+    assert permute_entities(waiting, times(1.0), seed=0) == []
 
 
 def test_the_number_of_copies_is_configured_and_the_seed_decides_them() -> None:
     many = LOW * 100
-    some = renamed(many, times(0.5), seed=1)
+    some = permute_entities(many, times(0.5), seed=1)
     assert 100 < len(some) < 200
-    assert some == renamed(many, times(0.5), seed=1)
-    assert renamed(many, times(0.0), seed=1) == []
-    assert 700 < len(renamed(many, times(2.5), seed=1)) < 800
-    assert len({t.utterance for t in renamed(LOW, times(20.0), seed=1)}) > len(LOW)
+    assert some == permute_entities(many, times(0.5), seed=1)
+    assert permute_entities(many, times(0.0), seed=1) == []
+    assert 700 < len(permute_entities(many, times(2.5), seed=1)) < 800
+    assert len({t.utterance for t in permute_entities(LOW, times(20.0), seed=1)}) > len(LOW)
 
 
 POTS = [
@@ -118,7 +120,7 @@ POTS = [
 
 def test_numbers_that_distinguish_objects_are_replaced() -> None:
     assert [name for name in names(POTS) if name.isdigit()] == ["12", "5", "7", "9"]
-    for before, after in zip(POTS[1:], renamed(POTS, times(1.0), seed=0), strict=True):
+    for before, after in zip(POTS[1:], permute_entities(POTS, times(1.0), seed=0), strict=True):
         old, new = (t.utterance.removesuffix("; True").split()[-1] for t in (before, after))
         assert old != new
         assert new.isdigit()
@@ -130,13 +132,13 @@ def test_numbers_that_distinguish_objects_are_replaced() -> None:
 
 def test_next_states_have_the_same_names() -> None:
     moving = [replace(transition, next_state=transition.state, terminated=False) for transition in LOW]
-    assert all(transition.next_state == transition.state for transition in renamed(moving, times(1.0), seed=3))
+    assert all(transition.next_state == transition.state for transition in permute_entities(moving, times(1.0), seed=3))
 
 
 def test_a_missing_object_is_not_renamed_to_a_present_one() -> None:
     state = "Subtask: focus on the wolf\nAction: look around\nLook: outside: crocodile, egg\nNew progress:"
     missing = make(Role.PROGRESS, state, "missing: wolf")
-    again = [t for t in renamed([*LOW * 4, missing], times(40.0), seed=0) if t.role is Role.PROGRESS]
+    again = [t for t in permute_entities([*LOW * 4, missing], times(40.0), seed=0) if t.role is Role.PROGRESS]
     assert len(again) == 40
     for transition in again:
         name = transition.utterance.removeprefix("missing: ")

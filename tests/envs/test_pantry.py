@@ -185,7 +185,7 @@ def test_unknown_actions_are_not_understood_and_say_so() -> None:
         (lambda: WORLD.tasks("sen"), "did you mean seen?"),
         (lambda: WORLD.tasks("train", ["put-too"]), "did you mean put-two?"),
         (lambda: WORLD.open().env().reset(Task("pantry", "put-on", 0, "train")), "did you mean put-one?"),
-        (lambda: WORLD.open().env().reset(Task("pantry", "put-one", 320, "unseen")), "take one of 0-319"),
+        (lambda: WORLD.open().env().reset(Task("pantry", "put-one", 320, "unseen")), "choose 0 to 319"),
         (lambda: WORLD.open().env().step("look"), "call reset"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Episodes as an agent that lacks something would have lived them: demonstrations for ablations. Pure."""
+"""Convert episodes of the full agent into demonstrations for ablated agents. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from step_hrl.types import NOTHING, Episode, Segment, Step
 
 
 def without_local_progress(episode: Episode) -> Episode:
-    """Nobody keeps a progress: every one is empty, and none is written."""
+    """The episode with empty progress everywhere and without progress updates."""
     return replace(
         episode,
         segments=tuple(
@@ -27,10 +27,10 @@ def without_local_progress(episode: Episode) -> Episode:
 
 
 def without_hierarchy(episode: Episode) -> Episode:
-    """The instruction is the only subtask, and one progress goes through all of it.
+    """The episode as one segment, whose subtask is the instruction, with one progress text for the whole episode.
 
-    It says which parts are done, how the last of them ended, and how the running one stands: what the high level would
-    have read in names and final progress of completed subtasks is left to it.
+    The progress lists the completed subtasks, the final progress of the last one and the progress of the current one,
+    and thus holds what the high level would have read.
     """
     segments = [segment for segment in episode.segments if segment.unreadable is None]
     if not segments:
@@ -38,10 +38,10 @@ def without_hierarchy(episode: Episode) -> Episode:
     steps: list[Step] = []
     done, final = tuple[str, ...](), NOTHING
     for segment in segments:
-        steps += _steps_of_all(segment, done, final)
+        steps += _merged_steps(segment, done, final)
         if not segment.is_noise:
             done, final = (*done, segment.subtask), segment.final_progress
-    completes = replace(steps[-1], subtask_done=episode.success)
+    last_step = replace(steps[-1], subtask_done=episode.success)
     last = segments[-1]
     return replace(
         episode,
@@ -51,24 +51,24 @@ def without_hierarchy(episode: Episode) -> Episode:
                 completed_subtasks=(),
                 previous_final_progress=NOTHING,
                 first_observation=segments[0].first_observation,
-                steps=(*steps[:-1], completes),
+                steps=(*steps[:-1], last_step),
                 ended_by="policy" if episode.success else last.ended_by,
             ),
         ),
     )
 
 
-def _steps_of_all(segment: Segment, done: tuple[str, ...], final: str) -> list[Step]:
-    """A segment's steps, their progress written as of the whole episode's; of one named by mistake it says nothing."""
-    told: list[Step] = []
+def _merged_steps(segment: Segment, done: tuple[str, ...], final: str) -> list[Step]:
+    """A segment's steps with the progress of the whole episode, which omits subtasks that are noise."""
+    steps: list[Step] = []
     for number, step in enumerate(segment.steps):
         ends = number == len(segment.steps) - 1 and segment.ended_by == "policy"
         before = after = _progress(done, final, NOTHING)
         if not segment.is_noise:
             before = _progress(done, final, step.local_progress)
-            running = step.next_local_progress or NOTHING
-            after = _progress((*done, segment.subtask), running, NOTHING) if ends else _progress(done, final, running)
-        told.append(
+            current = step.next_local_progress or NOTHING
+            after = _progress((*done, segment.subtask), current, NOTHING) if ends else _progress(done, final, current)
+        steps.append(
             replace(
                 step,
                 local_progress=before,
@@ -77,12 +77,12 @@ def _steps_of_all(segment: Segment, done: tuple[str, ...], final: str) -> list[S
                 is_noise=step.is_noise or bool(segment.is_noise),
             )
         )
-    return told
+    return steps
 
 
-def _progress(completed: tuple[str, ...], final: str, running: str) -> str:
-    """Completed parts, how the last of them ended, and how the running one stands; the oldest parts give way."""
-    latest = [part for part in (final, running) if part != NOTHING]
+def _progress(completed: tuple[str, ...], final: str, current: str) -> str:
+    """Completed subtasks, the last one's final progress and the current progress; the oldest subtasks are dropped."""
+    latest = [part for part in (final, current) if part != NOTHING]
     parts = list(completed)
     while parts and len("; ".join([*parts, *latest])) > PROGRESS_CHARACTERS:
         parts.pop(0)

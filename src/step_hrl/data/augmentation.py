@@ -1,9 +1,9 @@
-"""Transitions told again with other names, so that a model must copy names instead of knowing them by heart. Pure.
+"""Augment transitions with permuted entity names, so that a model learns to copy names instead of memorizing. Pure.
 
-The low level and the progress say what stands in their prompts: which name it is does not matter to them, and they are
-given names of other things, or names that mean nothing. The high level chooses between names by what they mean: a table
-in the place of a dog would teach it that tables are alive. It is given names that served the same task in the same way,
-or names that mean nothing. Numbers that tell alike things apart are names too, and become other numbers.
+The low level and the local progress copy names from their prompts regardless of their meaning, so their names are
+replaced by names of other things or by invented ones. The high level chooses between names by their meaning (a table
+in place of a dog would teach it that tables are alive), so its names are replaced by names that were used in the same
+place for the same task, or by invented ones. Numbers that distinguish things of one kind are replaced by other numbers.
 """
 
 from __future__ import annotations
@@ -18,67 +18,67 @@ from step_hrl.config import EntityPermutationConfig
 from step_hrl.types import Role, Transition
 
 COMMON = 0.4
-"""A word that stands in a larger share of the prompts is a state or an article, not a name."""
+"""A word that occurs in a larger share of the prompts is a state or an article, not a name."""
 
-MOST_ALIKE = 20
-"""What numbers of alike things are drawn below."""
+MAX_NUMBER = 20
+"""Exclusive upper bound of the numbers that are drawn."""
 
 INVENTED = 0.3
-"""How often names that mean nothing are given."""
+"""Probability of invented names."""
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
-_ALIKE = r"(?<=[a-z] )(?<!terminal )"
-"""What stands before a number that tells alike things apart."""
-_NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_ALIKE}\d{{1,2}})\b")
+_BEFORE_NUMBER = r"(?<=[a-z] )(?<!terminal )"
+"""Context of a number that distinguishes things of one kind."""
+_NAME = re.compile(rf"\b(?:[a-z]{{3,}}|{_BEFORE_NUMBER}\d{{1,2}})\b")
 _SURROUNDINGS = re.compile(r"^(?:Look|Inventory): (.*)$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.*)$", re.MULTILINE)
-_PASSAGES = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
+_DOORS = re.compile(r"\bDoors: (.*)$", re.MULTILINE)
 
 
 def names(transitions: Sequence[Transition]) -> list[str]:
-    """The words and numbers that name things: seen in the surroundings, but not in most prompts. Sorted.
+    """The words and numbers that name things, sorted: those in the surroundings that do not occur in most prompts.
 
-    What doors lead to is left out: there are few rooms, and the way from one to another has to be known by heart.
+    Names of rooms behind doors are excluded: there are few rooms, and a policy has to memorize the way between them.
     """
-    written: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     seen: set[str] = set()
     rooms: set[str] = set()
     for transition in transitions:
-        written.update(set(_NAME.findall(transition.state)))
+        counts.update(set(_NAME.findall(transition.state)))
         seen.update(_NAME.findall(" ".join(_SURROUNDINGS.findall(transition.state))))
-        rooms.update(_NAME.findall(" ".join(_PASSAGES.findall(transition.state))))
-    return sorted(word for word in seen - rooms if written[word] < COMMON * len(transitions))
+        rooms.update(_NAME.findall(" ".join(_DOORS.findall(transition.state))))
+    return sorted(word for word in seen - rooms if counts[word] < COMMON * len(transitions))
 
 
 def permute_entities(transitions: Sequence[Transition], times: EntityPermutationConfig, seed: int) -> list[Transition]:
-    """Each transition as many times more as its role says (2.5: two or three), every time with names of its own.
+    """Copies of each transition with permuted names: ``times`` per role, a fraction rounded up or down at random.
 
     Within a transition a name is replaced everywhere. Only names that the utterance copies from its prompt are
-    replaced; transitions that copy none are left out.
+    replaced; transitions that copy none are omitted. The same seed gives the same copies.
     """
     known = set(names(transitions))
     words = sorted(word for word in known if not word.isdigit())
     siblings = _siblings(transitions, known)
     generator = random.Random(seed)
-    told: list[Transition] = []
+    augmented: list[Transition] = []
     for transition in transitions:
-        wanted = getattr(times, transition.role.value)
-        for _ in range(int(wanted + generator.random())):  # that many on average
+        copies = getattr(times, transition.role.value)
+        for _ in range(int(copies + generator.random())):  # rounds at random, so that the mean is exact
             if transition.role is Role.HIGH:
-                other = _other_choices(transition, known, siblings, generator)
+                new_names = _same_use_names(transition, known, siblings, generator)
             else:
-                other = _other_words(transition, known, words, generator)
-            if other:
-                told.append(_with_names(transition, other))
-    return told
+                new_names = _random_names(transition, known, words, generator)
+            if new_names:
+                augmented.append(_with_names(transition, new_names))
+    return augmented
 
 
 _Siblings = dict[tuple[str, str, int], list[str]]
-"""By task, what was said but for its names, and which of them: the names that were said."""
+"""The names used, by task, utterance pattern and position in the pattern."""
 
 
 def _phrases(transition: Transition, known: Collection[str]) -> list[str]:
-    """The names in what was said, of one or several words, as they stand in the prompt: ``blue jay egg``."""
+    """The names in the utterance that occur in the prompt, of one or more words, such as ``blue jay egg``."""
     phrases: list[str] = []
     run: list[str] = []
     for word in [*transition.utterance.split(" "), ""]:
@@ -91,59 +91,59 @@ def _phrases(transition: Transition, known: Collection[str]) -> list[str]:
 
 
 def _pattern(transition: Transition, phrases: Sequence[str]) -> str:
-    """What was said, but for its names."""
+    """The utterance with a placeholder for each name."""
     return _replaced(transition.utterance, dict.fromkeys(phrases, "{}"))
 
 
 def _siblings(transitions: Sequence[Transition], known: Collection[str]) -> _Siblings:
-    found: dict[tuple[str, str, int], set[str]] = {}
+    siblings: dict[tuple[str, str, int], set[str]] = {}
     for transition in transitions:
         if transition.role is Role.HIGH:
             phrases = _phrases(transition, known)
             pattern = _pattern(transition, phrases)
-            for place, phrase in enumerate(phrases):
-                found.setdefault((transition.task, pattern, place), set()).add(phrase)
-    return {key: sorted(phrases) for key, phrases in found.items()}
+            for position, phrase in enumerate(phrases):
+                siblings.setdefault((transition.task, pattern, position), set()).add(phrase)
+    return {key: sorted(phrases) for key, phrases in siblings.items()}
 
 
-def _other_choices(
+def _same_use_names(
     transition: Transition, known: Collection[str], siblings: _Siblings, generator: random.Random
 ) -> dict[str, str]:
-    """Names that were said of the same task in the same place, or names that mean nothing."""
+    """Names that were used for the same task in the same position, or invented names."""
     phrases = _phrases(transition, known)
     pattern = _pattern(transition, phrases)
-    meaningless = generator.random() < INVENTED
-    other: dict[str, str] = {}
-    for place, phrase in enumerate(phrases):
-        chosen = generator.choice(siblings[transition.task, pattern, place])
-        if meaningless:
+    invents = generator.random() < INVENTED
+    new_names: dict[str, str] = {}
+    for position, phrase in enumerate(phrases):
+        chosen = generator.choice(siblings[transition.task, pattern, position])
+        if invents:
             chosen = " ".join(word if word.isdigit() else _invented(generator) for word in phrase.split(" "))
-        if chosen not in (*other, *other.values(), *phrases):
-            # What is there under that name already takes the other's.
-            other |= {phrase: chosen, chosen: phrase}
-    return other
+        if chosen not in (*new_names, *new_names.values(), *phrases):
+            # If the chosen name occurs in the prompt already, the two are swapped.
+            new_names |= {phrase: chosen, chosen: phrase}
+    return new_names
 
 
-def _other_words(
+def _random_names(
     transition: Transition, known: Collection[str], words: Sequence[str], generator: random.Random
 ) -> dict[str, str]:
-    """Any names for the words that were copied."""
-    # Of an action that came to nothing the progress repeats every word, whether it names anything or not.
+    """Random names for all copied words."""
+    # After a failed action the progress repeats every word of the action, whether it is a name or not.
     repeated = _NAME.findall(" ".join(_ACTION.findall(transition.state)))
-    said = set(_NAME.findall(transition.utterance)) & set(_NAME.findall(transition.state))
-    copied = sorted(said & {*known, *repeated})
-    numbers = [str(number) for number in range(1, MOST_ALIKE) if not re.search(rf"\b{number}\b", transition.state)]
-    # Where small ones run out, large ones do.
+    in_prompt = set(_NAME.findall(transition.state))
+    copied = sorted(set(_NAME.findall(transition.utterance)) & in_prompt & {*known, *repeated})
+    numbers = [str(number) for number in range(1, MAX_NUMBER) if not re.search(rf"\b{number}\b", transition.state)]
+    # Large numbers where there are too few small ones.
     numbers += [str(number) for number in range(1000, 1000 + len(copied) - len(numbers))]
     digits = generator.sample(numbers, len(copied))
-    # A name that stands there already would make what is missing be there.
-    written = set(_NAME.findall(transition.state))
-    free = [word for word in words if word not in written]
+    # A name that is already in the prompt would make a missing thing present.
+    free = [word for word in words if word not in in_prompt]
     if generator.random() < INVENTED or len(free) < len(copied):
-        others = [_invented(generator) for _ in copied]
+        new_words = [_invented(generator) for _ in copied]
     else:
-        others = generator.sample(free, len(copied))
-    return {name: number if name.isdigit() else word for name, number, word in zip(copied, digits, others, strict=True)}
+        new_words = generator.sample(free, len(copied))
+    pairs = zip(copied, digits, new_words, strict=True)
+    return {name: number if name.isdigit() else word for name, number, word in pairs}
 
 
 def _invented(generator: random.Random) -> str:
@@ -152,24 +152,24 @@ def _invented(generator: random.Random) -> str:
     return "".join(generator.choice(_CONSONANTS) + generator.choice(_VOWELS) for _ in syllables)
 
 
-def _with_names(transition: Transition, other: Mapping[str, str]) -> Transition:
-    following = None if transition.next_state is None else _replaced(transition.next_state, other)
+def _with_names(transition: Transition, new_names: Mapping[str, str]) -> Transition:
+    next_state = None if transition.next_state is None else _replaced(transition.next_state, new_names)
     return replace(
         transition,
-        state=_replaced(transition.state, other),
-        utterance=_replaced(transition.utterance, other),
-        next_state=following,
+        state=_replaced(transition.state, new_names),
+        utterance=_replaced(transition.utterance, new_names),
+        next_state=next_state,
     )
 
 
-def _replaced(text: str, other: Mapping[str, str]) -> str:
-    """Replace names, all at once: each may become another's old name.
+def _replaced(text: str, new_names: Mapping[str, str]) -> str:
+    """Replace names simultaneously, so that names can be swapped.
 
     >>> _replaced("pot 5 [red ant], ant, 5C", {"red ant": "bee", "ant": "red ant", "5": "7"})
     'pot 7 [bee], red ant, 5C'
     """
-    if not other:
+    if not new_names:
         return text
-    longest_first = sorted(other, key=len, reverse=True)
-    name = "|".join(rf"{_ALIKE}{key}" if key.isdigit() else key for key in longest_first)
-    return re.sub(rf"\b(?:{name})\b", lambda found: other[found[0]], text)
+    longest_first = sorted(new_names, key=len, reverse=True)
+    name = "|".join(rf"{_BEFORE_NUMBER}{key}" if key.isdigit() else key for key in longest_first)
+    return re.sub(rf"\b(?:{name})\b", lambda match: new_names[match[0]], text)

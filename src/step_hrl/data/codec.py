@@ -1,8 +1,8 @@
-"""Every dataclass of :mod:`step_hrl.types` to plain JSON values and back, exactly.
+"""Convert the dataclasses of :mod:`step_hrl.types` to JSON values and back without loss.
 
-A dataclass becomes an object with its fields' names; a field that is None is left out. Inside an episode's line,
-observations are written as indices into one list of texts (see :class:`Texts`): what the world says repeats from
-step to step, and each text is then kept once, in the file and in memory.
+A dataclass becomes an object with its fields' names; a field that is None is omitted. Within an episode,
+observations are written as indices into one list of texts (see :class:`Texts`): texts repeat from step to step, and
+each is then stored once, in the file and in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REMEDY = "write it with this version of step_hrl, or read it with the one that 
 
 
 class Texts:
-    """The distinct texts of one episode, each known by its index; an observation is their indices (None for none)."""
+    """The distinct texts of one episode; an observation is encoded as the indices of its texts (None for no text)."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.all: list[str] = list(texts)
@@ -33,14 +33,14 @@ class Texts:
         self._observations: dict[tuple[Any, ...], Observation] = {}
 
     def put(self, observation: Observation) -> list[int | None]:
-        """Keep an observation's texts and return their indices."""
+        """Add an observation's texts and return their indices."""
         parts = [observation.text, observation.look, observation.inventory]
         if observation.unabridged is not None:
             parts.append(observation.unabridged)
         return [self._put(part) for part in parts]
 
     def get(self, indices: list[Any]) -> Observation:
-        """Return the observation of these indices; the same object for the same indices. Raises DataError."""
+        """Return the observation with these indices; equal indices give the same object. Raises DataError."""
         try:
             text, look, inventory, *unabridged = key = tuple(indices)
             if key not in self._observations:
@@ -66,7 +66,7 @@ class Texts:
 
 
 def to_json(value: object, texts: Texts | None = None) -> Any:
-    """Turn a word into what :mod:`json` can write; with ``texts``, observations become indices into it."""
+    """Convert a value to what :mod:`json` can write; with ``texts``, observations become indices into it."""
     if isinstance(value, Observation) and texts is not None:
         return texts.put(value)
     if isinstance(value, Enum):
@@ -84,16 +84,15 @@ def to_json(value: object, texts: Texts | None = None) -> Any:
 
 
 def from_json(kind: type[Kind], value: Any, texts: Texts | None = None) -> Kind:
-    """Turn JSON values back into the word they came from.
+    """Convert JSON values back to a value of type ``kind``.
 
-    Raises :class:`~step_hrl.errors.DataError` that names the field for a missing or unknown field or a wrong type.
+    Raises :class:`~step_hrl.errors.DataError`, which names the field, for a missing or unknown field or a wrong type.
     """
     return _decoder(kind)(value, texts)
 
 
 def _mismatch(where: str, expected: str, got: object) -> DataError:
-    shown = repr(got)
-    return DataError(where, f"expected {expected}, got {shown[:60]}", _REMEDY)
+    return DataError(where, f"expected {expected}, got {repr(got)[:60]}", _REMEDY)
 
 
 @cache
@@ -123,7 +122,7 @@ def _dataclass_decoder(kind: type[Any]) -> Decoder:
     optional = frozenset(name for name, hint in hints.items() if type(None) in typing.get_args(hint))
     required = hints.keys() - optional
     parts = {name: _decoder(hint) for name, hint in hints.items()}
-    # Most fields are plain values of just the right type; a call for each would double the time to read a file.
+    # Most fields are plain values of the expected type; decoding each with a call would double the reading time.
     plain = {name: hint for name, hint in hints.items() if hint in (str, int, float, bool)}
 
     def decode(value: Any, texts: Texts | None) -> Any:

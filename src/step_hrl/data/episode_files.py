@@ -1,8 +1,8 @@
-"""Episode files: JSON lines, one episode a line, versioned, checksummed, and safe against a kill at any moment.
+"""Episode files: JSON lines, one episode per line, versioned, checksummed and crash-safe.
 
-A line reads ``{"schema_version": 2, "checksum": "8 hex digits", "texts": [...], "episode": {...}}`` (without the
-spaces); the checksum is the CRC-32 of the bytes after it. A line is ASCII, so no text inside can end it. A last line
-that a kill cut short is not an episode: readers leave it out with a warning, the next writer sets it aside.
+A line has the form ``{"schema_version": 2, "checksum": "8 hex digits", "texts": [...], "episode": {...}}`` (without the
+spaces); the checksum is the CRC-32 of the bytes after it. Lines are ASCII, so texts contain no line breaks. A last
+line that was cut short by a crash is torn: readers omit it with a warning, the next writer moves it to another file.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from step_hrl.types import SCHEMA_VERSION, Episode
 _VERSION = re.compile(rb'\{"schema_version":(\d+),')
 _LINE = re.compile(rb'\{"schema_version":\d+,"checksum":"([0-9a-f]{8})",(.*\})\n?', re.DOTALL)
 
-
 _OLDEST_VERSION = 1
 _NAMES_OF_VERSION_1 = {"understood": "is_valid_action", "perturbed": "is_noise"}
 
 
 class TornLineWarning(UserWarning):
-    """The last line of an episode file was cut short by a kill; its episode counts as never played."""
+    """The last line of an episode file was cut short by a crash; its episode counts as not played."""
 
 
 class _Line(NamedTuple):
@@ -44,7 +43,7 @@ class _Line(NamedTuple):
 
 
 class _TornLineError(Exception):
-    """The last line cannot be read: where it begins, its number and what is wrong with it."""
+    """The last line cannot be read; holds its offset in bytes, its number and the problem."""
 
     def __init__(self, offset: int, number: int, problem: str) -> None:
         super().__init__(problem)
@@ -53,10 +52,9 @@ class _TornLineError(Exception):
 
 
 def encode_line(episode: Episode) -> bytes:
-    """Write an episode as one line, its end included.
+    """Encode an episode as one line with its line break.
 
-    Raises :class:`~step_hrl.errors.DataError` for a schema version other than this library's or a number that is not
-    finite.
+    Raises :class:`~step_hrl.errors.DataError` for another schema version or a number that is not finite.
     """
     if episode.schema_version != SCHEMA_VERSION:
         raise DataError(
@@ -78,57 +76,57 @@ def encode_line(episode: Episode) -> bytes:
 def read_episodes(path: Path) -> list[Episode]:
     """Read all episodes of a file, in the order they were written.
 
-    A torn last line is left out with a :class:`TornLineWarning`. Raises :class:`~step_hrl.errors.DataError` for a
+    A torn last line is omitted with a :class:`TornLineWarning`. Raises :class:`~step_hrl.errors.DataError` for a
     missing file, another schema version, or damage anywhere else.
     """
     return list(iterate_episodes(path))
 
 
 def iterate_episodes(path: Path) -> Iterator[Episode]:
-    """Yield the episodes of a file one by one; as :func:`read_episodes`."""
+    """Yield the episodes of a file one by one; see :func:`read_episodes`."""
     for line in _whole_lines(path):
         yield _episode(path, line)
 
 
 def salvage_episodes(path: Path) -> tuple[list[Episode], list[str]]:
-    """Read what can be read of a file, and say what cannot: for people to look at, never to train on or to score."""
-    found: list[Episode] = []
+    """Read the intact episodes of a damaged file and list its problems. For inspection, not training or scoring."""
+    episodes: list[Episode] = []
     problems: list[str] = []
     try:
         with path.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 try:
                     line = _Line(0, number, _content(path, number, raw))
-                    found.append(_episode(path, line))
+                    episodes.append(_episode(path, line))
                 except DataError as error:
                     problems.append(f"{error.where}: {error.got}; left out")
                 except ValueError as error:
                     problems.append(f"{path}: line {number}: {error}; left out")
     except OSError as error:
         problems.append(f"{path}: {error.strerror or error}")
-    return found, problems
+    return episodes, problems
 
 
 class EpisodeWriter:
-    """Appends episodes to a file, each one on disk when :meth:`write` returns.
+    """Appends episodes to a file; each is on disk when :meth:`write` returns.
 
-    A context manager. ``done`` holds the ids the file already has; ``torn`` is the file to which a torn last line was
-    set aside on entering, if there was one. Entering raises :class:`~step_hrl.errors.DataError` where another writer
-    has the file open, or where the file is damaged.
+    A context manager. ``done`` holds the ids in the file; ``torn`` is the file to which a torn last line was moved on
+    entering, if there was one. Entering raises :class:`~step_hrl.errors.DataError` where another writer has the file
+    open, or where the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.done: set[str] = set()
         self.torn: Path | None = None
-        self._held = ExitStack()
+        self._resources = ExitStack()
         self._descriptor: int | None = None
 
     def __enter__(self) -> EpisodeWriter:
-        with ExitStack() as held:
+        with ExitStack() as resources:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(FileLock(self.path.with_name(self.path.name + ".lock"), timeout=0))
+                resources.enter_context(FileLock(self.path.with_name(self.path.name + ".lock"), timeout=0))
             except Timeout:
                 remedy = "wait for it to end, or write to another file"
                 raise DataError(str(self.path), "another process is writing to it", remedy) from None
@@ -136,21 +134,21 @@ class EpisodeWriter:
                 raise write_failure(self.path, error) from error
             self._recover()
             self._descriptor = self._open()
-            held.callback(os.close, self._descriptor)
-            self._held = held.pop_all()
+            resources.callback(os.close, self._descriptor)
+            self._resources = resources.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._descriptor = None
-        self._held.close()
+        self._resources.close()
 
     def write(self, episode: Episode) -> None:
-        """Append an episode; when this returns, it survives a kill and a power cut.
+        """Append an episode durably: once this returns, a crash or power failure does not lose it.
 
-        Raises :class:`~step_hrl.errors.DataError` for an id the file already has, a value that cannot be written, a
-        full disk (the file is then as it was before), and outside the ``with`` block.
+        Raises :class:`~step_hrl.errors.DataError` for an id already in the file, a value that cannot be written, a full
+        disk (the file is then unchanged), and outside the ``with`` block.
         """
         if self._descriptor is None:
             raise DataError(str(self.path), "the writer is not open", "write inside `with EpisodeWriter(path) as ...`")
@@ -193,7 +191,7 @@ def _whole_lines(path: Path) -> Iterator[_Line]:
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    """Yield the lines that are whole. Raises _TornLineError for a bad last line, DataError for any other."""
+    """Yield the intact lines. Raises _TornLineError for a damaged last line, DataError for any other."""
     if not path.is_file():
         raise DataError(str(path), "no such episode file", "collect or demonstrate first, or give another path")
     try:
@@ -213,7 +211,7 @@ def _lines(path: Path) -> Iterator[_Line]:
 
 
 def _content(path: Path, number: int, raw: bytes) -> dict[str, Any]:
-    """The JSON of a line. Raises ValueError where it is not whole, DataError for another schema version."""
+    """The JSON of a line. Raises ValueError where it is damaged, DataError for another schema version."""
     version = _VERSION.match(raw)
     if not raw.endswith(b"\n"):
         raise ValueError("cut short")
@@ -240,12 +238,12 @@ def _episode(path: Path, line: _Line) -> Episode:
 
 
 def _from_version_1(episode: dict[str, Any]) -> dict[str, Any]:
-    """An episode of schema version 1 under the field names of version 2. Nothing else has changed."""
+    """An episode of schema version 1 with the field names of version 2, the only difference between them."""
 
-    def renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    def rename(fields: dict[str, Any]) -> dict[str, Any]:
         return {_NAMES_OF_VERSION_1.get(name, name): value for name, value in fields.items()}
 
-    segments = [{**renamed(each), "steps": [renamed(step) for step in each["steps"]]} for each in episode["segments"]]
+    segments = [{**rename(each), "steps": [rename(step) for step in each["steps"]]} for each in episode["segments"]]
     return {**episode, "segments": segments, "schema_version": SCHEMA_VERSION}
 
 
@@ -262,14 +260,14 @@ def _damaged(path: Path, number: int, problem: str) -> DataError:
 
 
 def _set_aside(path: Path, torn: _TornLineError) -> Path:
-    """Move a torn last line to its own file. A kill in between leaves it in both, and the next writer repeats this."""
+    """Move a torn last line to its own file. After a crash in between it is in both, and the next writer moves it."""
     aside = path.with_name(path.name + ".torn")
     try:
-        with path.open("r+b") as stream, aside.open("ab") as kept:
+        with path.open("r+b") as stream, aside.open("ab") as target:
             stream.seek(torn.offset)
-            kept.write(stream.read().rstrip(b"\n") + b"\n")
-            kept.flush()
-            os.fsync(kept.fileno())
+            target.write(stream.read().rstrip(b"\n") + b"\n")
+            target.flush()
+            os.fsync(target.fileno())
             stream.truncate(torn.offset)
             os.fsync(stream.fileno())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Episodes cut into the transitions of agents that read transcripts. Pure; see ``transitions.py`` for the paper's."""
+"""Transitions of the agents that read transcripts. Pure; see ``transitions.py`` for those of the paper's agent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from step_hrl.types import Episode, Role, Step, Transition
 
 
 def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
-    """One policy for everything: s = (c, transcript, o_t), u = the action, r = the environment's reward."""
+    """Transitions of one flat policy: s = (c, transcript, o_t), u = the action, r = the environment's reward."""
     prompts = _prompts("Task", episode.task.instruction, episode.steps, bounds)
     in_noisy_segment = [bool(segment.is_noise) for segment in episode.segments for _ in segment.steps]
     return [
@@ -32,16 +32,16 @@ def flat(episode: Episode, bounds: Bounds) -> list[Transition]:
 
 
 def hierarchical(episode: Episode, bounds: Bounds, verifier: SubtaskVerifier = trust_policy) -> list[Transition]:
-    """A high level that reads the completed subtasks and a low level that reads the transcript of its subtask."""
-    found = list(high(without_local_progress(episode)))
+    """Transitions of a high level without progress and a low level that reads the transcript of its subtask."""
+    result = list(high(without_local_progress(episode)))
     for segment in episode.segments:
         prompts = _prompts("Subtask", segment.subtask, segment.steps, bounds)
-        found += low(episode, segment, prompts, low_rewards(segment, verifier))
-    return found
+        result += low(episode, segment, prompts, low_rewards(segment, verifier))
+    return result
 
 
 def _prompts(label: Literal["Task", "Subtask"], goal: str, steps: Sequence[Step], bounds: Bounds) -> list[str]:
-    """The prompt before each step, and the one after the last."""
+    """The prompt before each step and the one after the last step."""
     if not steps:
         return []
     state = transcript.State(label, goal, (), steps[0].observation, bounds)

@@ -1,6 +1,6 @@
-"""Episodes cut into augmented step-level transitions (paper, section 3.2). Pure.
+"""Cut episodes into augmented step-level transitions (paper, section 3.2). Pure.
 
-Every state is the prompt its role read, rendered by the same function as at acting.
+Every state is the prompt of its role, rendered by the function that is also used for acting.
 """
 
 from __future__ import annotations
@@ -17,36 +17,38 @@ Item = TypeVar("Item")
 SUBTASK_REWARD = 1.0
 """The low level's reward at the step that completes its subtask."""
 INVALID_ACTION_REWARD = -1.0
-"""The low level's reward for an action the world did not understand, or a reply that is none."""
-
+"""The low level's reward for an invalid action or an unreadable reply."""
 
 SubtaskVerifier = Callable[[Segment], bool]
-"""Whether a subtask that the low level says is complete counts as completed."""
+"""Decides whether a subtask that the low level declares complete counts as completed."""
 
 
 def trust_policy(segment: Segment) -> bool:
-    """Believe the low level: every subtask that it declares complete counts as completed (the reference's rule)."""
+    """Every subtask that the low level declares complete counts as completed (the rule of the reference code)."""
     return segment.ended_by == "policy"
 
 
 def transitions(episode: Episode, verifier: SubtaskVerifier = trust_policy) -> list[Transition]:
-    """All transitions of an episode: the high level's, then, subtask by subtask, the low level's and the progress'.
+    """All transitions of an episode: high level first, then low level and local progress, subtask by subtask.
 
-    ``verifier`` decides which of the subtasks said to be complete are worth the low level's reward.
+    ``verifier`` decides which subtasks earn the low level's reward for completion.
     """
-    cut = list(high(episode))
+    result = list(high(episode))
     for segment in episode.segments:
         rewards = low_rewards(segment, verifier)
-        cut += low(episode, segment, _low_states(segment), rewards)
-        cut += _progress(episode, segment, rewards)
-    return cut
+        result += low(episode, segment, _low_states(segment), rewards)
+        result += _progress(episode, segment, rewards)
+    return result
 
 
-def trajectories_of(cut: Sequence[Transition]) -> list[list[Transition]]:
-    """Transitions of one role of one episode that each led to the next, in the order of their first."""
+def trajectories_of(transitions: Sequence[Transition]) -> list[list[Transition]]:
+    """Group transitions into trajectories, in the order of their first transitions.
+
+    A trajectory belongs to one role in one episode, and each of its transitions leads to the next.
+    """
     trajectories: list[list[Transition]] = []
     open_trajectories: dict[tuple[str, Role], list[Transition]] = {}
-    for transition in cut:
+    for transition in transitions:
         key = (transition.episode_id, transition.role)
         trajectory = open_trajectories.get(key)
         if trajectory is not None and trajectory[-1].next_state == transition.state:
@@ -57,16 +59,16 @@ def trajectories_of(cut: Sequence[Transition]) -> list[list[Transition]]:
     return trajectories
 
 
-def deduplicate(cut: Iterable[Transition]) -> list[Transition]:
-    """The first of all transitions that share role, state and utterance, in order."""
+def deduplicate(transitions: Iterable[Transition]) -> list[Transition]:
+    """Keep the first of all transitions with the same role, state and utterance, in order."""
     first: dict[tuple[Role, str, str], Transition] = {}
-    for transition in cut:
+    for transition in transitions:
         first.setdefault((transition.role, transition.state, transition.utterance), transition)
     return list(first.values())
 
 
 def high(episode: Episode) -> Iterator[Transition]:
-    """The high level's: s = (c, G_k, p^_(k-1), o^k_0), u = g_k, r = the subtask's reward, s' the next one's state."""
+    """High-level transitions: s = (c, G_k, p^_(k-1), o^k_0), u = g_k, r = the subtask's reward."""
     for segment, following in _with_following(episode.segments):
         over = following is None and _ended(segment)
         yield transition(
@@ -94,12 +96,12 @@ def _high_state(episode: Episode, segment: Segment) -> str:
 
 
 def _ended(segment: Segment) -> bool:
-    """Whether nothing can follow: the world ended, or the high level said nothing that could be acted on."""
+    """Whether no state can follow: the episode terminated, or the high level's reply was unreadable."""
     return segment.ended_by == "unreadable" or any(step.terminated for step in segment.steps)
 
 
 def _interrupted(segment: Segment) -> Segment:
-    """The state after a cut at the action limit: as if the next subtask were asked for now."""
+    """A segment without steps that gives the high level's state after truncation."""
     return Segment(
         subtask="",
         completed_subtasks=(*segment.completed_subtasks, segment.subtask),
@@ -111,9 +113,9 @@ def _interrupted(segment: Segment) -> Segment:
 
 
 def low(episode: Episode, segment: Segment, states: Sequence[str], rewards: Sequence[float]) -> Iterator[Transition]:
-    """The low level's in a segment: u = the action and its flag; the subtask's end is terminal.
+    """Low-level transitions of a segment: u = the action and its flag; the end of the subtask is terminal.
 
-    ``states`` are the prompts it read, one a step, and the one it would have read after the last.
+    ``states`` are the prompts before each step and the one after the last step.
     """
     for number, (step, after) in enumerate(_with_following(segment.steps)):
         over = _subtask_over(segment, step, after)
@@ -134,18 +136,18 @@ def _low_states(segment: Segment) -> list[str]:
     """s = (g_k, p_t, o_t)."""
     read = [(step.local_progress, step.observation) for step in segment.steps]
     read += [(step.progress_after, step.next_observation) for step in segment.steps[-1:]]
-    return [low_level.render(low_level.State(segment.subtask, progress, seen)) for progress, seen in read]
+    return [low_level.render(low_level.State(segment.subtask, progress, observation)) for progress, observation in read]
 
 
 def _progress(episode: Episode, segment: Segment, rewards: Sequence[float]) -> Iterator[Transition]:
-    """s = (g_k, p_(t-1), a_(t-1), o_t), u = p_t; reward and end mirror the low step that it follows."""
+    """s = (g_k, p_(t-1), a_(t-1), o_t), u = p_t; reward and termination are those of the low-level step before."""
     for (step, following), reward in zip(_with_following(segment.steps), rewards, strict=True):
         if step.next_local_progress is None:
             continue  # the last step of an episode has no progress update
         unreadable = step.progress_unreadable
         over = _subtask_over(segment, step, following)
         if following is None and not over:
-            continue  # the episode broke here: what its update led to is not known
+            continue  # the episode was interrupted here: the next state is unknown
         yield transition(
             episode,
             Role.PROGRESS,
@@ -173,13 +175,12 @@ def _with_following(items: Sequence[Item]) -> Iterator[tuple[Item, Item | None]]
 
 
 def _subtask_over(segment: Segment, step: Step, following: Step | None) -> bool:
-    """Whether the subtask ended with a step. That its low level said so is not enough: see
-    ``complete_on_invalid_action``."""
+    """Whether the subtask ended with a step; its flag does not suffice, see ``complete_on_invalid_action``."""
     return step.terminated or (following is None and segment.ended_by == "policy")
 
 
 def low_rewards(segment: Segment, verifier: SubtaskVerifier) -> list[float]:
-    """The low level's: 1 at the step that completes the subtask, -1 for what the world did not understand, else 0."""
+    """The low level's rewards: 1 at the step that completes the subtask, -1 for an invalid action, else 0."""
     rewards = [0.0 if step.is_valid_action else INVALID_ACTION_REWARD for step in segment.steps]
     if segment.steps and segment.steps[-1].subtask_done and segment.steps[-1].is_valid_action and verifier(segment):
         rewards[-1] = SUBTASK_REWARD

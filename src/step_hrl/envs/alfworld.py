@@ -1,8 +1,8 @@
 """ALFWorld (Shridhar et al. 2021): the text games of ``alfworld-download``, played through textworld.
 
-Beside the game's answer, each observation says what a person at that place would not have to ask for: what lies in
-sight within reach, which furniture the room has, and what one carries. All of it is what the game's own commands
-``look``, ``examine`` and ``inventory`` tell. What the answer says of it too stands only in the unabridged answer.
+Besides the game's answer, each observation describes the visible objects within reach, the furniture of the room and
+the inventory. The game's commands ``look``, ``examine`` and ``inventory`` give the same information. Descriptions that
+repeat it are removed from ``text`` and kept in ``unabridged``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAME = re.compile(r"(\w+) (\d+)")
 
 
 class AlfworldOptions(Section):
-    """What a recipe may say under ``world.options``."""
+    """The options of a recipe under ``world.options``."""
 
     data: str | None = None
     """Folder that holds ``json_2.1.1``; None is ``$ALFWORLD_DATA``, by default ``~/.cache/alfworld``."""
@@ -38,9 +38,9 @@ class AlfworldOptions(Section):
 
 @dataclass(frozen=True)
 class Alfworld:
-    """The world: six task types; splits ``train``, ``dev`` (valid_train), ``seen`` and ``unseen`` of the games found.
+    """The ALFWorld benchmark: six task types; splits ``train``, ``dev`` (valid_train), ``seen`` and ``unseen``.
 
-    A task's variation is its game's place among those of its type and split, in the order of their paths.
+    A task's variation is the index of its game among those of its type and split, sorted by path.
     """
 
     options: AlfworldOptions = field(default_factory=AlfworldOptions)
@@ -51,7 +51,7 @@ class Alfworld:
         return NAME
 
     def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
-        """List a split's tasks, type by type; see :class:`~step_hrl.envs.base.World` and :func:`find_games`."""
+        """List a split's tasks, grouped by type; see :class:`~step_hrl.envs.base.World` and :func:`find_games`."""
         for name in names or ():
             if name not in TASK_TYPES:
                 raise WorldError(f"{NAME} task {name!r}", "unknown", did_you_mean(name, TASK_TYPES))
@@ -64,7 +64,7 @@ class Alfworld:
         ]
 
     def provenance(self, split: str) -> dict[str, str]:
-        """Versions of the packages, the commands' dialect, and number and hash of the split's games."""
+        """Versions of the packages, dialect of the commands, and number and hash of the split's games."""
         games = self._games(split)
         left_out = f" ({games.unsolvable} unsolvable left out)" if games.unsolvable else ""
         return {
@@ -94,10 +94,10 @@ def _version(package: str) -> str:
 
 
 class AlfworldFactory:
-    """textworld in this process. Use it from one thread: translating a problem changes process-wide state."""
+    """Creates environments in this process. Not thread-safe: translating a problem changes process-wide state."""
 
     def __init__(self, data: Path) -> None:
-        """Load the packages, and have them remember what they would compute again."""
+        """Load the packages and add caches to them."""
         for package in ("alfworld", "textworld"):
             _version(package)
         try:
@@ -109,16 +109,16 @@ class AlfworldFactory:
         self._data = data
 
     def env(self) -> AlfworldEnv:
-        """Make one more environment, which plays one game after another."""
+        """Create an environment."""
         infos: Any = import_module("textworld").EnvInfos(won=True, facts=True)
         return AlfworldEnv(self._wrappers.AlfredDemangler(self._pddl.PddlEnv(infos)), self._data)
 
     def close(self) -> None:
-        """Leave the library loaded: unloading it crashes, and it ends with its process."""
+        """Keep the library loaded, because unloading it crashes; it ends with the process."""
 
 
 class AlfworldEnv:
-    """One game at a time. The score is 1 once the game is won, else 0."""
+    """An ALFWorld environment. The score is 1 once the game is won, else 0."""
 
     def __init__(self, game: Any, data: Path) -> None:
         self._game = game
@@ -126,7 +126,7 @@ class AlfworldEnv:
         self._loaded: Path | None = None
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        """Load a game and start it (deterministic: the seed has no effect on this world)."""
+        """Load and start a game (deterministic: the seed has no effect)."""
         file = self._file(task)
         try:
             if file != self._loaded:
@@ -135,14 +135,14 @@ class AlfworldEnv:
                 self._game.load(str(file))
                 self._loaded = file
             state = self._game.reset()
-        except (Exception, SystemExit) as error:  # the planner's parser leaves the process where it cannot read on
+        except (Exception, SystemExit) as error:  # the planner's parser calls sys.exit on a syntax error
             raise damaged(file, error) from error
         _, _, intro = str(state.feedback).partition("\n\n")
         answer, _, instruction = intro.partition(_TASK)
         return self._observe(answer, state), {"instruction": instruction.strip().rstrip(".")}
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
-        """Act; an unknown or impossible command changes nothing. Raises WorldError before the first reset."""
+        """Execute a command; an unknown or impossible one has no effect. Raises WorldError before the first reset."""
         if self._loaded is None:
             raise WorldError(NAME, "a step before any reset", "call reset(task) first")
         state, _, _ = self._game.step(action)
@@ -165,13 +165,13 @@ class AlfworldEnv:
 
 
 def first_sentence(answer: str) -> str:
-    """What an answer says was done; what follows lists what is in sight.
+    """The first sentence of an answer, which states the effect; the others list visible objects.
 
     >>> first_sentence("You arrive at shelf 1. On the shelf 1, you see a mug 2, and a mug 1.")
     'You arrive at shelf 1.'
     """
-    done, end, _ = answer.partition(". ")
-    return f"{done}." if end else answer
+    sentence, separator, _ = answer.partition(". ")
+    return f"{sentence}." if separator else answer
 
 
 Facts = Iterable[tuple[str, Sequence[str]]]
@@ -179,9 +179,10 @@ Facts = Iterable[tuple[str, Sequence[str]]]
 
 
 def look(facts: Facts) -> str:
-    """What lies in sight on or in each piece of furniture within reach, and the furniture of the room.
+    """The visible objects on or in each piece of furniture within reach, and the furniture of the room.
 
-    Several pieces may be within reach at once, a desk and its drawers, say: one cannot go to those, being there.
+    Several pieces may be within reach at once, such as a desk and its drawers; the game then has no command to go to
+    them.
 
     >>> look([("atlocation", ["agent", "loc 1"]), ("inreceptacle", ["pen 1", "desk 1"]), ("openable", ["drawer 1"]),
     ...     *(("receptacleatlocation", [name, at]) for name, at in
@@ -206,23 +207,23 @@ def look(facts: Facts) -> str:
 
 
 def inventory(facts: Facts) -> str:
-    """What one carries."""
+    """The objects held."""
     return ", ".join(names[1] for predicate, names in facts if predicate == "holds")
 
 
 def spans(names: Iterable[str]) -> list[str]:
-    """Numbered names in order, those that follow on one another together.
+    """Numbered names in order, consecutive numbers joined.
 
     >>> spans(["drawer 2", "bed 1", "drawer 10", "drawer 1", "drawer 3"])
     ['bed 1', 'drawer 1-3', 'drawer 10']
     """
-    found: list[tuple[str, int, int]] = []
+    ranges: list[tuple[str, int, int]] = []
     for kind, number in sorted({_by_number(name) for name in names}):
-        if found and found[-1][0] == kind and found[-1][2] == number - 1:
-            found[-1] = (kind, found[-1][1], number)
+        if ranges and ranges[-1][0] == kind and ranges[-1][2] == number - 1:
+            ranges[-1] = (kind, ranges[-1][1], number)
         else:
-            found.append((kind, number, number))
-    return [f"{kind} {first}" if first == last else f"{kind} {first}-{last}" for kind, first, last in found]
+            ranges.append((kind, number, number))
+    return [f"{kind} {first}" if first == last else f"{kind} {first}-{last}" for kind, first, last in ranges]
 
 
 def _by_number(name: str) -> tuple[str, int]:

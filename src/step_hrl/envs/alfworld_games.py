@@ -1,4 +1,4 @@
-"""ALFWorld's games on disk: which there are, by split and task type, and whether they are whole."""
+"""ALFWorld's games on disk, by split and task type, with a check that they are intact."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ TASK_TYPES = (
     "pick_two_obj_and_place",
 )
 FOLDERS = {"train": "train", "dev": "valid_train", "seen": "valid_seen", "unseen": "valid_unseen"}
-"""Where a split's games lie. ``valid_train`` are new games in training's rooms, to choose settings on."""
+"""Folder of each split. ``valid_train`` holds new games in the rooms of training, for model selection."""
 DIALECT = "move {o} to {r}"
-"""How alfworld 0.4 says that a thing is put somewhere. Before, it was ``put {o} in/on {r}``."""
+"""The command that places an object in alfworld 0.4; earlier versions use ``put {o} in/on {r}``."""
 DOWNLOAD = (
     "run `alfworld-download` (of the package alfworld), or point ALFWORLD_DATA to the folder that holds json_2.1.1"
 )
 
-_LEFT_OUT = ("movable", "Sliced")  # the benchmark has no such games (alfworld, AlfredTWEnv.collect_game_files)
+_EXCLUDED = ("movable", "Sliced")  # not in the benchmark (alfworld, AlfredTWEnv.collect_game_files)
 _SOLVABLE = re.compile(rb'"solvable": *(true|false)')
 _PUT = re.compile(rb"action PutObject \{\\n *template :: \\\"(.*?)\\\"")
 
 
 @dataclass(frozen=True)
 class Games:
-    """A split's games: their files by task type, in the order of their paths, and a hash over all of them."""
+    """A split's games: files by task type, sorted by path, a hash over all, and the number of unsolvable ones."""
 
     files: Mapping[str, tuple[Path, ...]]
     digest: str
@@ -44,21 +44,21 @@ class Games:
 
     @property
     def count(self) -> int:
-        """How many games there are."""
+        """Number of solvable games."""
         return sum(map(len, self.files.values()))
 
 
 def data_folder() -> Path:
-    """Where alfworld keeps its games: ``$ALFWORLD_DATA``, by default ``~/.cache/alfworld``."""
+    """Folder of alfworld's games: ``$ALFWORLD_DATA``, by default ``~/.cache/alfworld``."""
     return Path(os.environ.get("ALFWORLD_DATA") or "~/.cache/alfworld").expanduser()
 
 
 @lru_cache(maxsize=8)
 def find_games(data: Path, split: str) -> Games:
-    """Read a split's games once and sort them; those that cannot be solved are left out, as alfworld does.
+    """Find a split's games (cached); unsolvable ones are excluded, as in alfworld.
 
-    Raises :class:`~step_hrl.errors.WorldError` for an unknown split, where there are no games, and for a game that is
-    damaged or of another dialect.
+    Raises :class:`~step_hrl.errors.WorldError` for an unknown split, for a split without games, and for a game that is
+    damaged or in another dialect.
     """
     if split not in FOLDERS:
         raise WorldError(f"{NAME} split {split!r}", "unknown", did_you_mean(split, FOLDERS))
@@ -68,7 +68,7 @@ def find_games(data: Path, split: str) -> Games:
     unsolvable = 0
     for file in sorted(root.glob("*/*/game.tw-pddl")):
         name = file.parent.parent.name.split("-", 1)[0]
-        if name not in files or any(word in file.parent.parent.name for word in _LEFT_OUT):
+        if name not in files or any(word in file.parent.parent.name for word in _EXCLUDED):
             continue
         content = file.read_bytes()
         if _is_solvable(file, content):
@@ -78,19 +78,19 @@ def find_games(data: Path, split: str) -> Games:
             unsolvable += 1
     if not any(files.values()):
         raise WorldError(f"{NAME} split {split!r}", f"no games that can be solved under {root}", DOWNLOAD)
-    return Games({name: tuple(found) for name, found in files.items()}, digest.hexdigest(), unsolvable)
+    return Games({name: tuple(paths) for name, paths in files.items()}, digest.hexdigest(), unsolvable)
 
 
 def damaged(file: Path, reason: object) -> WorldError:
-    """What to say of a file that cannot be played."""
-    said = " ".join(str(reason).split())
-    return WorldError(str(file), f"damaged ({said})", "download it again with `alfworld-download -f`")
+    """The error for a file that cannot be played."""
+    message = " ".join(str(reason).split())
+    return WorldError(str(file), f"damaged ({message})", "download it again with `alfworld-download -f`")
 
 
 def _is_solvable(file: Path, content: bytes) -> bool:
     solvable, put = _SOLVABLE.search(content), _PUT.search(content)
     if solvable is None or put is None or not content.rstrip().endswith(b"}"):
-        raise damaged(file, "not a whole ALFWorld game")
+        raise damaged(file, "not a complete ALFWorld game")
     if put[1].decode() != DIALECT:
         got = f"a game of another version, which says {put[1].decode()!r} for {DIALECT!r}"
         raise WorldError(str(file), got, "download the games of alfworld 0.4: scores of both do not compare")

@@ -1,8 +1,8 @@
-"""What textworld does again and again for ALFWorld although it comes out the same: done once, remembered within bounds.
+"""Speed up textworld for ALFWorld with bounded caches of results that it recomputes.
 
-As the packages come, a step parses the same grammar symbols and queries anew and copies descriptions of things that
-nobody changes, and a game is translated to a planning task four times before its first step. None of what is done here
-changes a word of a game (tests/envs/test_alfworld.py plays games both ways).
+Unpatched, every step parses the same grammar symbols and queries again and copies descriptions that are never modified,
+and a game is translated to a planning task four times before its first step. The caches do not change any text of a
+game (tests/envs/test_alfworld.py compares games with and without them).
 """
 
 from __future__ import annotations
@@ -16,46 +16,44 @@ from importlib import import_module
 from typing import Any
 
 SYMBOLS = 4096
-"""Most parsed texts of a grammar that are remembered: a game uses some two hundred, most of them in all games."""
+"""Cache size for parsed grammar symbols: a game uses about two hundred, most of them shared by all games."""
 QUERIES = 4096
-"""Most parsed conditions that are remembered."""
+"""Cache size for parsed conditions."""
 PROBLEMS = 4
-"""Most translated problems that are remembered, of a few MB each: loading and resetting a game asks four times."""
-
-
+"""Cache size for translated problems, of a few MB each: loading and resetting a game needs one four times."""
 INSTANCES = 50_000
-"""Most facts that textworld keeps, some 800 bytes each. A game has a thousand of its own."""
+"""Maximum number of facts in textworld's store, of about 800 bytes each. A game adds about a thousand."""
 
 
 def forget_old_facts() -> None:
-    """Empty textworld's store of facts once it is large: it would keep those of every game that was ever played.
+    """Clear textworld's store of facts once it is large; otherwise it grows with every game.
 
-    Facts are compared by what they say: games under way go on with theirs.
+    Facts are compared by value, so this does not affect games in progress.
     """
-    kept: dict[Any, Any] = import_module("mementos.core")._memento_cache
-    if len(kept) > INSTANCES:
-        kept.clear()
+    store: dict[Any, Any] = import_module("mementos.core")._memento_cache
+    if len(store) > INSTANCES:
+        store.clear()
 
 
 def speed_up() -> None:
-    """Change the loaded packages in this process, for good. Doing it again changes nothing."""
+    """Patch the loaded packages in this process, permanently. Idempotent."""
     textgen: Any = import_module("textworld.envs.pddl.textgen")
     planner: Any = import_module("fast_downward")
     if textgen.copy_context is _copy_context:
         return
     textgen.copy_context = _copy_context
-    textgen._parse_and_convert = _symbols(textgen._parse_and_convert)
-    textgen.Rule = _Queries(textgen.Rule.parse_conjunctive_query)
-    planner.pddl2sas = _problems(planner.pddl2sas)
+    textgen._parse_and_convert = _cached_symbols(textgen._parse_and_convert)
+    textgen.Rule = _CachedQueries(textgen.Rule.parse_conjunctive_query)
+    planner.pddl2sas = _cached_problems(planner.pddl2sas)
 
 
 def _copy_context(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What a symbol reads while a text is derived. Things are added to a copy, never changed in it."""
+    """Copy the two dictionaries that a derivation adds to; their values are never modified."""
     return {**context, "variables": dict(context["variables"]), "mapping": dict(context["mapping"])}
 
 
-def _symbols(parse: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """Symbols are written to while a text is derived from them, so each caller gets its own."""
+def _cached_symbols(parse: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Cache parsed symbols. Derivations modify them, so each caller gets a copy."""
 
     @lru_cache(SYMBOLS)
     def parsed(start: str, rule_name: str) -> list[Any]:
@@ -67,25 +65,25 @@ def _symbols(parse: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     return parse_and_convert
 
 
-class _Queries:
-    """Stands for ``textworld.logic.Rule``, of which the grammar uses one function."""
+class _CachedQueries:
+    """Replaces ``textworld.logic.Rule``, of which the grammar uses one function."""
 
     def __init__(self, parse: Callable[[str], Any]) -> None:
         self.parse_conjunctive_query = lru_cache(QUERIES)(parse)
 
 
-def _problems(translate: Callable[..., Any]) -> Callable[..., Any]:
-    """One translation for both askers: the second, made for speed, serves only hints, which nobody asks for here."""
+def _cached_problems(translate: Callable[..., Any]) -> Callable[..., Any]:
+    """Cache translated problems, the same with and without ``optimize``, which matters only for (unused) hints."""
 
     @lru_cache(PROBLEMS)
     def translated(domain: str, problem: str) -> Any:
-        arguments, collecting = sys.argv, gc.isenabled()
-        gc.disable()  # a third of the time goes into looking through millions of objects that are all in use
+        arguments, gc_enabled = sys.argv, gc.isenabled()
+        gc.disable()  # scanning millions of live objects takes a third of the time
         try:
-            return translate(domain, problem)  # writes a command line of its own to sys.argv
+            return translate(domain, problem)  # overwrites sys.argv
         finally:
             sys.argv = arguments
-            if collecting:
+            if gc_enabled:
                 gc.enable()
 
     def pddl2sas(domain: str, problem: str, verbose: bool = False, optimize: bool = False) -> Any:

@@ -1,7 +1,7 @@
-"""What a world must offer, and the registry of worlds.
+"""Interfaces of worlds and environments, and the limit on episode length.
 
-A :class:`World` is a small picklable description (it crosses process borders); ``open()`` starts in this process what
-its environments share, such as a JVM, and the :class:`EnvFactory` it returns makes the environments.
+A :class:`World` is a small picklable description, which is sent to worker processes. ``open()`` starts the resources
+that the environments of a process share, such as a JVM, and returns the :class:`EnvFactory` that creates environments.
 """
 
 from __future__ import annotations
@@ -12,69 +12,69 @@ from typing import Any, Protocol
 from step_hrl.types import Observation, Task
 
 Info = dict[str, Any]
-"""``reset`` fills ``instruction``; ``step`` fills ``score`` in [0, 1], ``success`` and ``is_valid_action``.
+"""``reset`` returns ``instruction``; ``step`` returns ``score`` in [0, 1], ``success`` and ``is_valid_action``.
 
-Under :class:`TimeLimit` ``step`` adds ``actions``; a world with a clock of its own adds ``ticks``.
+:class:`TimeLimit` adds ``actions``, the number of steps; a simulator with a clock adds ``ticks``.
 """
 
 
 class TextEnv(Protocol):
-    """One game at a time, in the shape of ``gymnasium.Env``."""
+    """An environment with the interface of ``gymnasium.Env``; plays one episode at a time."""
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        """Start the task afresh. Raises :class:`~step_hrl.errors.WorldError` where it does not exist."""
+        """Start an episode of the task. Raises :class:`~step_hrl.errors.WorldError` where it does not exist."""
         ...
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
-        """Act; return observation, reward, terminated, truncated, info. Rewards sum to the final score."""
+        """Execute an action; return observation, reward, terminated, truncated, info. Rewards sum to the score."""
         ...
 
 
 class EnvFactory(Protocol):
-    """What the environments of one process share."""
+    """Creates environments, and holds the resources that those of one process share."""
 
     def env(self) -> TextEnv:
-        """Make one more environment; call from the thread that opened the factory."""
+        """Create an environment; call from the thread that opened the world."""
         ...
 
     def close(self) -> None:
-        """Stop whatever was started; safe to call twice."""
+        """Release the resources; may be called more than once."""
         ...
 
 
 class World(Protocol):
-    """A picklable description of a world: which tasks it has and how to open it."""
+    """A picklable description of a benchmark: its tasks and how to start its environments."""
 
     @property
     def name(self) -> str:
-        """The name tasks carry in ``Task.env``."""
+        """The name in ``Task.env`` of its tasks."""
         ...
 
     def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
-        """List a split's tasks, in a fixed order: all of them, or ``per_task`` spread evenly over each named task.
+        """List a split's tasks in a fixed order: all, or ``per_task`` variations of each task, evenly spaced.
 
         Raises :class:`~step_hrl.errors.WorldError` for an unknown split or task name.
         """
         ...
 
     def provenance(self, split: str) -> dict[str, str]:
-        """Versions and hashes that a result on this split must carry (package, simulator, manifest of the games)."""
+        """Versions and hashes to record with results on this split (package, simulator, manifest of the games)."""
         ...
 
     def open(self) -> EnvFactory:
-        """Start what one process needs. Raises :class:`~step_hrl.errors.WorldError` where something is missing."""
+        """Start the resources that this process's environments share. Raises WorldError where something is missing."""
         ...
 
 
 UNREADABLE_TEXT = "The reply could not be read as an action."
-"""What an agent observes after a reply that was not turned into an action."""
+"""Observation after an unreadable reply."""
 
 
 class TimeLimit:
-    """Counts actions and truncates at a limit, whatever the world's own clock says.
+    """Counts actions and truncates the episode at a limit, independently of the simulator's clock.
 
-    An agent that only talks nonsense must still come to an end, so unreadable replies count too: ``step(None)``
-    leaves the world alone, repeats the last surroundings and reports ``is_valid_action=False``.
+    Unreadable replies count too, so that every episode ends: ``step(None)`` does not step the environment, repeats the
+    last look and inventory, and reports ``is_valid_action=False``.
     """
 
     def __init__(self, env: TextEnv, limit: int) -> None:
@@ -86,17 +86,17 @@ class TimeLimit:
 
     @property
     def unlimited(self) -> TextEnv:
-        """The environment as the world made it."""
+        """The environment without the limit."""
         return self._env
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        """Start the task and the count afresh."""
+        """Start an episode and reset the count."""
         self._actions = 0
         self._last, self._info = self._env.reset(task, seed=seed)
         return self._last, self._info
 
     def step(self, action: str | None) -> tuple[Observation, float, bool, bool, Info]:
-        """Act, or let an unreadable reply (None) pass; ``truncated`` from the limit on."""
+        """Execute an action or count an unreadable reply (None); ``truncated`` from the limit on."""
         self._actions += 1
         if action is None:
             observation = Observation(UNREADABLE_TEXT, self._last.look, self._last.inventory)
@@ -110,7 +110,7 @@ class TimeLimit:
 
 
 def evenly(items: Sequence[int], count: int | None) -> list[int]:
-    """Pick ``count`` of the items, spread evenly and always the same ones.
+    """Select ``count`` of the items, evenly spaced; None selects all.
 
     >>> evenly(range(10), 4)
     [0, 3, 6, 9]

@@ -1,7 +1,7 @@
 """``pantry``: a small household in pure Python, for tests and for a first run that takes a minute.
 
-Four rooms, furniture that opens, six objects, one of them carried at a time. Nothing is left to chance: a task's
-variation fixes everything, and the seed changes nothing.
+Four rooms, furniture that opens, and six objects, of which one is carried at a time. Deterministic: the variation of a
+task determines everything, and the seed has no effect.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PantryWorld:
     name: str = "pantry"
 
     def tasks(self, split: str, names: Sequence[str] | None = None, per_task: int | None = None) -> list[Task]:
-        """List a split's tasks, task by task. Raises WorldError for an unknown split or task name."""
+        """List a split's tasks, grouped by name. Raises WorldError for an unknown split or task name."""
         if split not in VARIATIONS:
             raise WorldError("pantry", f"no split {split!r}", did_you_mean(split, VARIATIONS))
         for name in names or ():
@@ -39,19 +39,19 @@ class PantryWorld:
         ]
 
     def provenance(self, split: str) -> dict[str, str]:
-        """The hash of every house and goal."""
+        """The hash over all houses and goals."""
         return {"world": self.name, "pantry_layouts": fingerprint()}
 
     def open(self) -> PantryFactory:
-        """Nothing has to be started."""
+        """Create the factory; nothing has to be started."""
         return PantryFactory()
 
 
 class PantryFactory:
-    """Makes environments, which share nothing."""
+    """Creates environments, which share no state."""
 
     def env(self) -> TextEnv:
-        """Make one more environment."""
+        """Create an environment."""
         return PantryEnv()
 
     def close(self) -> None:
@@ -59,10 +59,10 @@ class PantryFactory:
 
 
 class PantryEnv:
-    """One game at a time.
+    """A pantry environment.
 
-    The score adds up what has been reached, and falls when an object leaves its place again. Rewards are multiples of
-    1/4, so they sum to the score exactly; the game ends at 1.
+    The score is the weighted share of sub-goals reached, and decreases when an object is removed from its place.
+    Rewards are multiples of 1/4, so they sum to the score exactly; the episode terminates at a score of 1.
     """
 
     def __init__(self) -> None:
@@ -72,10 +72,10 @@ class PantryEnv:
         self._score = 0.0
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        """Start a task afresh. Raises WorldError for an unknown task or variation; the seed changes nothing."""
+        """Start an episode. Raises WorldError for an unknown task or variation; the seed has no effect."""
         _check_name(task.name)
         if not any(task.variation in variations for variations in VARIATIONS.values()):
-            raise WorldError("pantry", f"no variation {task.variation} of {task.name}", "take one of 0-319")
+            raise WorldError("pantry", f"no variation {task.variation} of {task.name}", "choose 0 to 319")
         played = game(task.name, task.variation)
         self._home = Home(played.house, played.start)
         self._task, self._goal, self._score = task.name, played.goal, 0.0
@@ -83,7 +83,7 @@ class PantryEnv:
         return _observation(self._home, answer), {"instruction": instruction(task.name, played.goal)}
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
-        """Act; an unknown or impossible action changes nothing. Raises WorldError before the first reset."""
+        """Execute an action; an unknown or impossible one has no effect. Raises WorldError before the first reset."""
         if self._home is None:
             raise WorldError("pantry", "a step before any reset", "call reset(task) first")
         answer = self._home.act(action)
@@ -94,7 +94,7 @@ class PantryEnv:
 
 
 def instruction(task: str, goal: Goal) -> str:
-    """Say what to do, such as ``put apple in fridge`` or ``examine book under lamp``."""
+    """The instruction, such as ``put apple in fridge`` or ``examine book under lamp``."""
     things = " and ".join(goal.objects)
     if goal.place is None:
         return f"examine {things} under lamp"
@@ -102,7 +102,7 @@ def instruction(task: str, goal: Goal) -> str:
 
 
 def score(task: str, goal: Goal, home: Home) -> float:
-    """What has been reached of a task's sub-goals, in [0, 1]."""
+    """The weighted share of a task's sub-goals that are reached, in [0, 1]."""
     taken = sum(thing in home.taken for thing in goal.objects)
     placed = sum(home.objects.get(thing) == goal.place for thing in goal.objects)
     if task == "put-two":

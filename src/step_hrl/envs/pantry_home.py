@@ -1,4 +1,4 @@
-"""The mechanics of ``pantry``: a house that can be walked through and changed, told in short sentences."""
+"""The mechanics of ``pantry``: a house whose state changes with actions, described in short sentences."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ARTICLES = re.compile(r"\b(?:the|an|a) ")
 
 
 class Home:
-    """What is where by now. The player sees only the room it is in and carries one object at a time.
+    """State of a house. The player sees only its current room and carries one object at a time.
 
-    ``objects`` maps each object to the furniture it lies in or on; a ``carried`` object lies nowhere. ``taken``,
-    ``clean`` and ``examined`` (under a light) hold the objects this has been done to.
+    ``objects`` maps each object to the furniture it is in or on, except the ``carried`` one. ``taken``, ``clean`` and
+    ``examined`` (under a lamp) are the sets of objects that have been taken, cleaned and examined.
     """
 
     def __init__(self, house: House, start: str) -> None:
@@ -42,7 +42,7 @@ class Home:
         }
 
     def act(self, action: str) -> str | None:
-        """Do what an action says and answer it; None, and nothing done, where it is unknown or impossible."""
+        """Execute an action and return the answer; None, without effect, where it is unknown or impossible."""
         words = _ARTICLES.sub("", " ".join(action.lower().split()))
         for verb, do in self._verbs.items():
             if words == verb or words.startswith(verb + " "):
@@ -52,9 +52,9 @@ class Home:
     def look(self) -> str:
         """Describe the room: ``hall. Here: Table, Sink. Closed: [chest]. Seen: Key, Mug. Doors: study, kitchen.``
 
-        Written so that a small model reads it soon: each kind of thing has a list of its own, and its names a spelling
-        of their own, so that a word alone tells a key in sight from a key that is only spoken of. A list of nothing is
-        left out. What lies in which piece is not said, as no action needs it.
+        The format is easy to learn for a small model: each kind of thing has its own list and its own spelling, so
+        that a visible key differs from a key that is only mentioned. Empty lists are omitted. The furniture that holds
+        an object is not described, because no action depends on it.
         """
         closed = [piece for piece in self._here if piece in CONTAINERS and piece not in self._open]
         lists = {
@@ -66,7 +66,7 @@ class Home:
         return ". ".join([self.room, *(f"{name}: {', '.join(items)}" for name, items in lists.items() if items)]) + "."
 
     def inventory(self) -> str:
-        """Name what is carried: ``apple``, ``clean apple`` or ``nothing``."""
+        """The carried object: ``apple``, ``clean apple`` or ``nothing``."""
         if self.carried is None:
             return "nothing"
         return f"clean {self.carried}" if self.carried in self.clean else self.carried

@@ -1,7 +1,7 @@
-"""The houses of ``pantry``, drawn from seeded generators: which rooms, doors, furniture and objects, and what to do.
+"""Houses and goals of ``pantry``, drawn from seeded random generators.
 
-Variations 0-199 of a task are ``train``, each in a house of its own; 200-219 are ``seen``, new goals in houses of
-``train``; 220-319 are ``unseen``, in houses that no other split has.
+Variations 0-199 of a task are ``train``, each in its own house; 200-219 are ``seen``, new goals in houses of ``train``;
+220-319 are ``unseen``, in houses that occur in no other split.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 
 TASK_NAMES = ("put-one", "clean-then-put", "put-two", "examine-in-light")
-"""What there is to do, in the order in which tasks are listed."""
+"""Task names, in the order of listing."""
 
 VARIATIONS: Mapping[str, range] = {
     "train": range(0, 200),
@@ -24,21 +24,21 @@ VARIATIONS: Mapping[str, range] = {
 """Variations of every task, by split."""
 
 ROOMS = ("bathroom", "bedroom", "hall", "kitchen")
-"""The rooms of every house; one of them, not always the same, leads to all others."""
+"""The rooms of every house; one of them, drawn per house, is connected to all others."""
 CONTAINERS = ("chest", "cupboard", "fridge")
-"""Furniture that opens. Houses differ in which room it stands in."""
+"""Furniture that opens. Its room is drawn per house."""
 SURFACES = ("shelf", "table")
-"""Furniture on which everything can be seen."""
+"""Furniture whose objects are always visible."""
 OBJECTS = ("apple", "book", "key", "mug", "plate", "towel")
-"""What can be taken. Houses differ in where it lies."""
+"""Things that can be taken. Their places are drawn per house."""
 
 
 @dataclass(frozen=True)
 class House:
-    """Where everything is at the start. All tuples keep the order in which things are listed to the player.
+    """The initial layout of a house. All tuples are in the order of listing.
 
-    ``doors`` maps a room to its neighbours, ``furniture`` a room to what stands in it (sink and lamp included),
-    ``objects`` an object to the piece of furniture it lies in or on.
+    ``doors`` maps a room to its neighbors, ``furniture`` a room to its furniture (sink and lamp included), ``objects``
+    an object to the piece of furniture it is in or on.
     """
 
     doors: Mapping[str, tuple[str, ...]]
@@ -48,7 +48,7 @@ class House:
 
 @dataclass(frozen=True)
 class Goal:
-    """What to do: which objects, and in or on which furniture they must end (None where nothing must be put)."""
+    """The objects of a task and the furniture they must be put in or on (None for tasks without placing)."""
 
     objects: tuple[str, ...]
     place: str | None
@@ -67,18 +67,18 @@ class Game:
 def house(layout: int) -> House:
     """Draw house number ``layout``; the same number gives the same house."""
     draw = random.Random(f"pantry house {layout}")
-    # All rooms lie around one, so a search needs no map: walk through a new door, or else back.
-    middle = draw.choice(ROOMS)
-    outer = tuple(room for room in ROOMS if room != middle)
+    # All rooms adjoin a central one, so that a search needs no map: go through a new door, or else back.
+    center = draw.choice(ROOMS)
+    outer = tuple(room for room in ROOMS if room != center)
     places = [*CONTAINERS, *SURFACES]
     furniture: dict[str, list[str]] = {room: [] for room in ROOMS}
     for piece in draw.sample(places, len(places)):
-        # Room for no more than two pieces keeps descriptions short.
+        # At most two pieces per room keep descriptions short.
         furniture[draw.choice([room for room in ROOMS if len(furniture[room]) < 2])].append(piece)
     for fixture in ("sink", "lamp"):
         furniture[draw.choice(ROOMS)].append(fixture)
     return House(
-        {room: outer if room == middle else (middle,) for room in ROOMS},
+        {room: outer if room == center else (center,) for room in ROOMS},
         {room: tuple(pieces) for room, pieces in furniture.items()},
         {thing: draw.choice(places) for thing in draw.sample(OBJECTS, len(OBJECTS))},
     )
@@ -90,7 +90,7 @@ def game(task: str, variation: int) -> Game:
     layout = _layout(variation)
     home = house(layout)
     goals = _goals(task, home)
-    # One shuffle a house: different variations of a house take different goals from it.
+    # One shuffle per house: variations in the same house have different goals.
     random.Random(f"pantry goals {task} {layout}").shuffle(goals)
     goal = goals[1 if variation in VARIATIONS["seen"] else 0]
     return Game(home, random.Random(f"pantry start {task} {variation}").choice(ROOMS), goal)
@@ -98,14 +98,14 @@ def game(task: str, variation: int) -> Game:
 
 @cache
 def fingerprint() -> str:
-    """A hash of every game there is: equal hashes mean equal worlds."""
-    everything = [
+    """A hash over all games: equal hashes mean equal games."""
+    games = [
         (task, variation, asdict(game(task, variation)))
         for task in TASK_NAMES
         for variations in VARIATIONS.values()
         for variation in variations
     ]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(games, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _layout(variation: int) -> int:

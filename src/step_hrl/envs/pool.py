@@ -1,8 +1,8 @@
-"""Worlds in worker processes: many episodes at once, and one that dies or hangs takes nothing else with it.
+"""Run environments in worker processes, so that a crash or a hang affects only the episodes of one worker.
 
-Each worker is one process with one :class:`~step_hrl.envs.base.EnvFactory` (one JVM, say) and several environments,
-used from one thread. A worker that dies, or whose current command outlasts the time limit, is ended and replaced;
-every episode that lived in it is told so by a :class:`~step_hrl.errors.WorkerLost`.
+Each worker is a process with one :class:`~step_hrl.envs.base.EnvFactory` (for example one JVM) and several
+environments, used from one thread. A worker that dies, or whose current command exceeds the timeout, is killed and
+replaced; its pending commands are answered with a :class:`~step_hrl.errors.WorkerLost`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from step_hrl.types import Task
 Method = Literal["reset", "step", "call"]
 
 START_SECONDS = 60.0
-"""How long a worker may take to open its world before it counts as hung."""
-_MOST_STARTS_IN_A_ROW = 3
+"""Timeout of a worker's start."""
+_MAX_FAILED_STARTS = 3
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A lease on one environment of one worker; dead once that worker has been replaced."""
+    """A lease on one environment of one worker; invalid once the worker has been replaced."""
 
     worker: int
     generation: int
@@ -43,9 +43,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of a command: the environment's (or the called function's) own return value, or the error it met.
+    """The answer to a command: the return value of the environment (or the called function), or an error.
 
-    ``blamed`` marks, of all commands lost with a worker, the one that it was at work on: the others are bystanders.
+    ``blamed`` marks, among the commands lost with a worker, the one that it was executing.
     """
 
     slot: Slot
@@ -67,14 +67,14 @@ class _Worker:
 
 
 class EnvPool(Protocol):
-    """Environments to lease, wherever they run; commands are answered by :meth:`poll`."""
+    """Leases environments, in this or other processes; :meth:`poll` returns the answers to commands."""
 
     def acquire(self) -> Slot | None:
-        """Lease an environment; None where all are taken."""
+        """Lease an environment; None where all are leased."""
         ...
 
     def release(self, slot: Slot) -> None:
-        """Give a lease back."""
+        """End a lease."""
         ...
 
     def reset(self, slot: Slot, task: Task, seed: int) -> None:
@@ -86,11 +86,11 @@ class EnvPool(Protocol):
         ...
 
     def poll(self, timeout_seconds: float) -> list[Reply]:
-        """Wait for replies, at most this long."""
+        """Wait for replies until the timeout."""
         ...
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function(environment, *arguments)`` where an environment lives; no lease may be held."""
+        """Call ``function(environment, *arguments)`` in an environment's process; no lease may be held."""
         ...
 
 
@@ -104,31 +104,31 @@ class LocalPool:
         self._replies: list[Reply] = []
 
     def acquire(self) -> Slot | None:
-        """Lease the environment; None where it is taken."""
+        """Lease the environment; None where it is leased."""
         if not self._is_free:
             return None
         self._is_free = False
         return self._slot
 
     def release(self, slot: Slot) -> None:
-        """Give the lease back."""
+        """End the lease."""
         self._is_free = True
 
     def reset(self, slot: Slot, task: Task, seed: int) -> None:
-        """Reset at once. Raises what the environment raises."""
+        """Reset immediately. Raises the environment's errors."""
         self._replies.append(Reply(slot, self._env.reset(task, seed=seed)))
 
     def step(self, slot: Slot, action: str | None) -> None:
-        """Step at once. Raises what the environment raises."""
+        """Step immediately. Raises the environment's errors."""
         self._replies.append(Reply(slot, self._env.step(action)))
 
     def poll(self, timeout_seconds: float) -> list[Reply]:
-        """What has been answered since the last call."""
+        """The replies since the last call."""
         replies, self._replies = self._replies, []
         return replies
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call ``function(environment, *arguments)`` with the environment without its time limit."""
+        """Call ``function(environment, *arguments)``; the environment has no limit on episode length."""
         return function(self._env.unlimited, *arguments)
 
 
@@ -146,13 +146,13 @@ class WorkerPool:
     ) -> None:
         self._world = world
         self._simulators = simulators_per_worker
-        self._action_limit = max_episode_steps
+        self._max_episode_steps = max_episode_steps
         self._timeout = step_timeout_seconds
         self._context: SpawnContext = multiprocessing.get_context("spawn")
         self._failed_starts = 0
         self._lost: list[Reply] = []
         self.restarts = 0
-        resource_tracker.ensure_running()  # lets signals through once it has begun: before any worker begins
+        resource_tracker.ensure_running()  # unblocks signals when it starts, so start it before the workers
         self._workers = [self._start(generation=0) for _ in range(workers)]
 
     def __enter__(self) -> WorkerPool:
@@ -167,7 +167,7 @@ class WorkerPool:
         return [worker.process.pid or 0 for worker in self._workers]
 
     def acquire(self) -> Slot | None:
-        """Lease an environment of the worker with the fewest leases; None where all are taken."""
+        """Lease an environment of the worker with the fewest leases; None where all are leased."""
         number = min(range(len(self._workers)), key=lambda n: len(self._workers[n].leased))
         worker = self._workers[number]
         if not worker.free:
@@ -177,25 +177,25 @@ class WorkerPool:
         return Slot(number, worker.generation, index)
 
     def release(self, slot: Slot) -> None:
-        """Give a lease back; a lease on a worker that is no more is simply forgotten."""
+        """End a lease; does nothing for a worker that has been replaced."""
         worker = self._workers[slot.worker]
         if worker.generation == slot.generation and slot.index in worker.leased:
             worker.leased.remove(slot.index)
             worker.free.append(slot.index)
 
     def reset(self, slot: Slot, task: Task, seed: int) -> None:
-        """Ask for a reset; :meth:`poll` brings the answer."""
+        """Request a reset; :meth:`poll` returns the answer."""
         self._send(slot, "reset", (task, seed))
 
     def step(self, slot: Slot, action: str | None) -> None:
-        """Ask for a step (None: an unreadable reply, see :class:`TimeLimit`); :meth:`poll` brings the answer."""
+        """Request a step (None: an unreadable reply, see :class:`TimeLimit`); :meth:`poll` returns the answer."""
         self._send(slot, "step", (action,))
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``function(environment, *arguments)`` in a worker and return its result; no lease may be held.
 
-        The function must be importable there; it gets the environment without time limit. Raises what it raises:
-        :class:`~step_hrl.errors.WorkerLost` where the worker dies or hangs.
+        The function must be importable there; the environment has no limit on episode length. Raises the function's
+        errors, and :class:`~step_hrl.errors.WorkerLost` where the worker dies or hangs.
         """
         slot = self.acquire()
         assert slot is not None, "no lease is held"
@@ -208,9 +208,9 @@ class WorkerPool:
         return replies[0].result
 
     def poll(self, timeout_seconds: float) -> list[Reply]:
-        """Wait until something is answered, or until the time is over; replace what died or hangs.
+        """Wait for replies until the timeout; replace workers that died or hang.
 
-        Raises :class:`~step_hrl.errors.WorldError` where a worker cannot open its world at all.
+        Raises :class:`~step_hrl.errors.WorldError` where workers repeatedly fail to start.
         """
         replies, self._lost = self._lost, []
         connections = {worker.connection: number for number, worker in enumerate(self._workers)}
@@ -225,9 +225,9 @@ class WorkerPool:
         return replies
 
     def close(self) -> None:
-        """End every worker and what it started."""
+        """Stop every worker and the processes it started."""
         for worker in self._workers:
-            worker.connection.close()  # the worker sees the end of the pipe, closes its world and leaves
+            worker.connection.close()  # the worker reads the end of file, closes its factory and exits
         deadline = time.monotonic() + 10
         for worker in self._workers:
             worker.process.join(max(0.1, deadline - time.monotonic()))
@@ -237,9 +237,9 @@ class WorkerPool:
     def _start(self, generation: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, self._world, self._simulators, self._action_limit), daemon=True
+            target=_worker_main, args=(theirs, self._world, self._simulators, self._max_episode_steps), daemon=True
         )
-        with signals.unheard():  # the pipes' end says when to leave
+        with signals.unheard():  # workers exit when the pipe is closed, not on signals
             process.start()
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))
@@ -287,18 +287,18 @@ class WorkerPool:
         self._failed_starts = 0
 
     def _replace(self, number: int, reason: str) -> list[Reply]:
-        """End a worker, start another in its place, and report every command that was under way."""
+        """Kill a worker, start a replacement, and return an error for every pending command."""
         worker = self._workers[number]
         _kill(worker.process)
         worker.connection.close()
         self.restarts += 1
         self._failed_starts += 0 if worker.ready else 1
-        if self._failed_starts >= _MOST_STARTS_IN_A_ROW:
+        if self._failed_starts >= _MAX_FAILED_STARTS:
             raise WorldError(self._world.name, f"its worker cannot be started ({reason})", "run `step-hrl doctor`")
         self._workers[number] = self._start(worker.generation + 1)
         return [
             Reply(Slot(number, worker.generation, index), error=_lost(reason), blamed=place == 0)
-            for place, index in enumerate(worker.pending)  # commands are answered in order
+            for place, index in enumerate(worker.pending)  # commands are executed in order
         ]
 
 
@@ -307,17 +307,17 @@ def _lost(reason: str) -> WorkerLost:
 
 
 def _kill(process: BaseProcess) -> None:
-    """End a worker and what it started, which may hang as it does."""
-    assert process.pid, "it was started"
-    with suppress(ProcessLookupError, PermissionError):  # it has no group of its own yet, or is gone
+    """Kill a worker and the processes it started."""
+    assert process.pid, "the process was started"
+    with suppress(ProcessLookupError, PermissionError):  # no process group yet, or already gone
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
 
 
-def _work(connection: Connection, world: World, simulators: int, max_episode_steps: int) -> None:
-    """A worker's whole life: open the world, answer commands in order, leave when the pipe ends."""
-    os.setpgid(0, 0)  # to be ended together with what it starts
+def _worker_main(connection: Connection, world: World, simulators: int, max_episode_steps: int) -> None:
+    """Main function of a worker: open the world, execute commands in order, exit when the pipe is closed."""
+    os.setpgid(0, 0)  # so that it is killed together with the processes it starts
     try:
         factory, environments = _open(world, simulators, max_episode_steps)
     except StepHrlError as error:
@@ -336,7 +336,7 @@ def _work(connection: Connection, world: World, simulators: int, max_episode_ste
 
 
 def _open(world: World, simulators: int, max_episode_steps: int) -> tuple[EnvFactory, Sequence[TimeLimit]]:
-    """Raises what the world says is wrong with it; WorkerLost where it broke, which another start may mend."""
+    """Create the environments. Raises the world's StepHrlError; WorkerLost for any other error, which is retried."""
     factory = world.open()
     try:
         return factory, [TimeLimit(factory.env(), max_episode_steps) for _ in range(simulators)]
@@ -345,7 +345,7 @@ def _open(world: World, simulators: int, max_episode_steps: int) -> tuple[EnvFac
         raise
     except Exception as error:
         factory.close()
-        raise _broke(error) from error
+        raise _failed(error) from error
 
 
 def _answer(environment: TimeLimit, method: Method, arguments: tuple[Any, ...]) -> object:
@@ -359,9 +359,9 @@ def _answer(environment: TimeLimit, method: Method, arguments: tuple[Any, ...]) 
         return environment.step(*arguments)
     except StepHrlError as error:
         return error
-    except Exception as error:  # a world's own failure must reach the episode's record, not end the run
-        return _broke(error)
+    except Exception as error:  # an environment's error is recorded in the episode and does not end the run
+        return _failed(error)
 
 
-def _broke(error: Exception) -> WorkerLost:
-    return WorkerLost("worker", f"{type(error).__name__}: {error}", "the episode is retried once")
+def _failed(error: Exception) -> WorkerLost:
+    return _lost(f"{type(error).__name__}: {error}")

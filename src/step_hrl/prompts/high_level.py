@@ -24,7 +24,7 @@ class State:
 
 
 def render(state: State) -> str:
-    """The prompt pi_h reads, at acting and at training alike."""
+    """The prompt of pi_h, the same for acting and training."""
     return text.prompt(
         "Name the next subtask.",
         [
@@ -38,12 +38,12 @@ def render(state: State) -> str:
 
 
 def utterance(subtask: str) -> str:
-    """What pi_h says to name this subtask."""
+    """The utterance of pi_h for this subtask."""
     return subtask
 
 
 def parse(reply: str) -> str:
-    """The subtask a reply names. Raises :class:`~step_hrl.errors.UnreadableReply`."""
+    """The subtask in a reply. Raises :class:`~step_hrl.errors.UnreadableReply`."""
     return text.first_line(reply, text.SUBTASK_CHARACTERS)
 
 
@@ -51,5 +51,5 @@ def _completed(subtasks: tuple[str, ...]) -> str:
     if not subtasks:
         return NOTHING
     earlier = len(subtasks) - text.SHOWN_SUBTASKS
-    shown = "; ".join(subtasks[-text.SHOWN_SUBTASKS :])
-    return f"({earlier} earlier); {shown}" if earlier > 0 else shown
+    latest = "; ".join(subtasks[-text.SHOWN_SUBTASKS :])
+    return f"({earlier} earlier); {latest}" if earlier > 0 else latest

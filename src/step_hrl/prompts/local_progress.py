@@ -1,4 +1,4 @@
-"""pi_p: keeps a short text of what has happened inside the running subtask."""
+"""pi_p: maintains a short text of the progress within the current subtask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class State:
 
 
 def render(state: State) -> str:
-    """The prompt pi_p reads, at acting and at training alike."""
+    """The prompt of pi_p, the same for acting and training."""
     return text.prompt(
         "Update the progress.",
         [
@@ -38,10 +38,10 @@ def render(state: State) -> str:
 
 
 def utterance(local_progress: str) -> str:
-    """What pi_p says for this progress."""
+    """The utterance of pi_p for this progress."""
     return local_progress
 
 
 def parse(reply: str) -> str:
-    """The progress a reply holds. Raises :class:`~step_hrl.errors.UnreadableReply`."""
+    """The progress in a reply. Raises :class:`~step_hrl.errors.UnreadableReply`."""
     return text.first_line(reply, text.PROGRESS_CHARACTERS)

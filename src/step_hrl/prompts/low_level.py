@@ -1,4 +1,4 @@
-"""pi_l: chooses the next primitive action and says whether it completes the subtask."""
+"""pi_l: chooses the next primitive action and decides whether it completes the subtask."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Decision(NamedTuple):
 
 
 def render(state: State) -> str:
-    """The prompt pi_l reads, at acting and at training alike."""
+    """The prompt of pi_l, the same for acting and training."""
     return text.prompt(
         "Take the next action.",
         [
@@ -45,7 +45,7 @@ def render(state: State) -> str:
 
 
 def utterance(decision: Decision) -> str:
-    """What pi_l says for this decision: ``action; True`` or ``action; False``."""
+    """The utterance of pi_l for this decision: ``action; True`` or ``action; False``."""
     return f"{decision.action}; {decision.subtask_done}"
 
 
@@ -59,12 +59,12 @@ def parse(reply: str) -> Decision:
 
 
 def typed(line: str) -> str:
-    """The utterance that a person's line stands for: an action alone completes nothing.
+    """The utterance for a line typed by a person; without a flag, the action does not complete the subtask.
 
-    Raises :class:`~step_hrl.errors.UnreadableReply` for an empty line and for a flag that is neither.
+    Raises :class:`~step_hrl.errors.UnreadableReply` for an empty line and for a flag other than true or false.
 
     >>> typed("take mug"), typed("take mug; true")
     ('take mug; False', 'take mug; True')
     """
-    said = text.first_line(line, text.ACTION_CHARACTERS)
-    return utterance(parse(said if ";" in said else f"{said}; False"))
+    reply = text.first_line(line, text.ACTION_CHARACTERS)
+    return utterance(parse(reply if ";" in reply else f"{reply}; False"))

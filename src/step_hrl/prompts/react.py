@@ -1,4 +1,4 @@
-"""The prompt of a prompted model that thinks aloud before it acts (ReAct, Yao et al. 2023). For baselines."""
+"""The prompt of the ReAct baseline: a prompted model writes a thought before each action (Yao et al. 2023)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ACTION = re.compile(r"^\W*action\W*:\W*(.+?)\W*$", re.IGNORECASE | re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The transcript so far, and what the recipe tells the model of the environment (may be empty)."""
+    """The transcript so far, and the recipe's instructions about the environment (may be empty)."""
 
     transcript: transcript.State
     instructions: str
@@ -35,21 +35,21 @@ def render(state: State) -> str:
 
 
 def parse(reply: str) -> str:
-    """The action in a reply, whatever else the reply says.
+    """The action in a reply; other text is ignored.
 
     Raises :class:`~step_hrl.errors.UnreadableReply` where no line begins with ``Action:``.
 
     >>> parse("I need a mug.\\nAction: go to desk 1.")
     'go to desk 1'
     """
-    found = _ACTION.search(reply)
-    if found is None:
+    match = _ACTION.search(reply)
+    if match is None:
         raise UnreadableReply("expected a line `Action: ...`")
-    return text.first_line(found[1], text.ACTION_CHARACTERS)
+    return text.first_line(match[1], text.ACTION_CHARACTERS)
 
 
 def typed(line: str) -> str:
-    """The reply that a person's line stands for: an action needs neither label nor thought.
+    """The reply for a line typed by a person, who may omit label and thought.
 
     Raises :class:`~step_hrl.errors.UnreadableReply` for an empty line.
 

@@ -1,19 +1,18 @@
-"""Text helpers the three roles share: sections of a prompt, clean lines, bounded descriptions."""
+"""Text helpers shared by all roles: sections of a prompt, single lines, bounded descriptions."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from step_hrl.errors import UnreadableReply
 from step_hrl.types import NOTHING, Observation
 
 TEXT_CHARACTERS = 300
-"""Longest answer of the world that a prompt shows."""
+"""Maximum length of the environment's answer in a prompt."""
 LOOK_CHARACTERS = 1600
-"""Longest description of the surroundings that a prompt shows."""
+"""Maximum length of the description of the surroundings in a prompt."""
 INVENTORY_CHARACTERS = 600
-"""Longest inventory that a prompt shows."""
+"""Maximum length of the inventory in a prompt."""
 SUBTASK_CHARACTERS = 300
 """A subtask longer than this is unreadable."""
 ACTION_CHARACTERS = 300
@@ -21,22 +20,15 @@ ACTION_CHARACTERS = 300
 PROGRESS_CHARACTERS = 800
 """A local progress longer than this is unreadable."""
 REPLY_CHARACTERS = 8000
-"""Of a reply longer than this, only the beginning is read and kept."""
+"""A longer reply is truncated to this length."""
 SHOWN_SUBTASKS = 24
-"""How many completed subtasks a prompt lists; of earlier ones it says only how many there were."""
+"""Maximum number of completed subtasks listed in a prompt; earlier ones are only counted."""
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-@dataclass(frozen=True, slots=True)
-class PlainState:
-    """A state that is its own prompt: for engines that are asked outside an episode."""
-
-    prompt: str
-
-
 def one_line(text: str) -> str:
-    """Fold every run of white space and control characters into one space.
+    """Replace every run of whitespace and control characters by one space.
 
     >>> one_line(" a\\n\\tb ")
     'a b'
@@ -45,7 +37,7 @@ def one_line(text: str) -> str:
 
 
 def clip(text: str, characters: int) -> str:
-    """Fold to one line and shorten to a bound, at an item's or a word's end where there is one.
+    """Fold to one line and truncate to ``characters``, after an item or a word where possible.
 
     >>> clip("a table, a chair, a lamp", 19)
     'a table, a chair…'
@@ -54,14 +46,14 @@ def clip(text: str, characters: int) -> str:
     if len(line) <= characters:
         return line
     head = line[: characters - 1]
-    cut = max(head.rfind(", "), head.rfind(". "))
-    if cut <= 0:
-        cut = head.rfind(" ")
-    return (head[:cut] if cut > 0 else head) + "…"
+    end = max(head.rfind(", "), head.rfind(". "))
+    if end <= 0:
+        end = head.rfind(" ")
+    return (head[:end] if end > 0 else head) + "…"
 
 
 def observation_sections(observation: Observation) -> list[tuple[str, str]]:
-    """The sections every role shows of an observation; those the world does not offer are left out."""
+    """The sections of an observation, the same for every role; those that the world does not offer are omitted."""
     sections: list[tuple[str, str]] = []
     if observation.text:
         sections.append(("Observation", clip(observation.text, TEXT_CHARACTERS)))
@@ -72,13 +64,13 @@ def observation_sections(observation: Observation) -> list[tuple[str, str]]:
     return sections
 
 
-def prompt(opening: str, sections: list[tuple[str, str]], asked: str) -> str:
-    """Lay out a prompt: what to do, one line a section, and the label the reply continues."""
-    return "\n".join([opening, *(f"{label}: {text}" for label, text in sections), f"{asked}:"])
+def prompt(request: str, sections: list[tuple[str, str]], reply_label: str) -> str:
+    """Lay out a prompt: the request, one line per section, and the label that the reply continues."""
+    return "\n".join([request, *(f"{label}: {text}" for label, text in sections), f"{reply_label}:"])
 
 
 def first_line(reply: str, limit: int) -> str:
-    """The first line of a reply that says anything. Raises UnreadableReply where there is none or it is too long."""
+    """The first non-empty line of a reply. Raises UnreadableReply where there is none or it exceeds ``limit``."""
     line = next((one_line(line) for line in reply[: 4 * limit].splitlines() if one_line(line)), "")
     if not line:
         raise UnreadableReply("empty reply")

@@ -1,4 +1,4 @@
-"""The prompt of a baseline without local progress: a transcript of past actions and answers."""
+"""The prompt of baselines without local progress: a transcript of past actions and answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Longest transcript in a prompt: the latest ``steps`` (None: all of them) that fit into ``characters``."""
+    """Limits of the transcript in a prompt: the latest ``steps`` (None: all of them) that fit into ``characters``."""
 
     characters: int
     steps: int | None = None
@@ -27,9 +27,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A goal, everything done for it so far (oldest first) and the current observation.
+    """A goal, the events so far (oldest first) and the current observation.
 
-    ``label`` says in the prompt what kind of goal it is; ``bounds`` limit the transcript.
+    ``label`` is the goal's label in the prompt; ``bounds`` limit the transcript.
     """
 
     label: Literal["Task", "Subtask"]
@@ -45,7 +45,7 @@ class State:
 
     @property
     def dropped(self) -> int:
-        """Number of the oldest events that the prompt leaves out."""
+        """Number of oldest events omitted from the prompt."""
         return dropped(self.events, self.bounds)
 
     def after(self, step: Step) -> State:
@@ -55,9 +55,9 @@ class State:
 
 
 def render(state: State) -> str:
-    """The prompt, at acting and at training alike.
+    """The prompt, the same for acting and training.
 
-    The answer to the last action stands at the end of the transcript and is not repeated.
+    The answer to the last action is the end of the transcript and is not repeated as an observation.
     """
     sections = text.observation_sections(state.observation)
     return text.prompt(
@@ -72,16 +72,16 @@ def render(state: State) -> str:
 
 
 def dropped(events: Sequence[Event], bounds: Bounds) -> int:
-    """How many of the oldest events a prompt leaves out.
+    """Number of oldest events that do not fit into the bounds.
 
     >>> dropped([Event("a", "b")] * 5, Bounds(characters=1000, steps=3))
     2
     """
     first = max(0, len(events) - bounds.steps) if bounds.steps is not None else 0
-    room = bounds.characters
+    available = bounds.characters
     for number in range(len(events) - 1, first - 1, -1):
-        room -= len(_line(events[number])) + len("; ")
-        if room < 0:
+        available -= len(_line(events[number])) + len("; ")
+        if available < 0:
             return number + 1
     return first
 
@@ -92,14 +92,14 @@ def utterance(action: str) -> str:
 
 
 def parse(reply: str) -> str:
-    """The action in such a reply. Raises :class:`~step_hrl.errors.UnreadableReply`."""
+    """The action in a reply. Raises :class:`~step_hrl.errors.UnreadableReply`."""
     return text.first_line(reply, text.ACTION_CHARACTERS)
 
 
 def _history(events: Sequence[Event], bounds: Bounds) -> str:
-    left_out = dropped(events, bounds)
-    shown = "; ".join(map(_line, events[left_out:]))
-    return f"({left_out} earlier); {shown}".rstrip("; ") if left_out else shown or NOTHING
+    omitted = dropped(events, bounds)
+    latest = "; ".join(map(_line, events[omitted:]))
+    return f"({omitted} earlier); {latest}".rstrip("; ") if omitted else latest or NOTHING
 
 
 def _line(event: Event) -> str:

@@ -1,7 +1,8 @@
-"""The expert of ALFWorld: looks for things where such things mostly are.
+"""The expert of ALFWorld: searches for objects in their most frequent places first.
 
-The games come with solutions, but those know where everything is: imitating them teaches no search. This expert knows
-what it has been shown, and in which kinds of furniture the train games keep a thing (``places.json``).
+The solutions that come with the games use the locations of all objects, so imitating them does not teach to search.
+This expert uses only its observations and the kinds of furniture that hold an object in the train games
+(``places.json``).
 """
 
 from step_hrl.experts.alfworld.roles import EXPERT

@@ -1,4 +1,4 @@
-"""Where to look next for a thing, and the note of where it was looked for. Pure."""
+"""Search for an object: the next place to check, and the progress text of the places checked. Pure."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from step_hrl.types import NOTHING
 _CHECKED = "checked "
 
 
-def next_look(wanted: Find | Look, progress: str, seen: Surroundings) -> str:
-    """The action that looks at the first place in the order of search that was not looked at yet.
+def next_look(wanted: Find | Look, progress: str, view: Surroundings) -> str:
+    """The action towards the first place in the order of search that has not been checked.
 
-    Where all were, the search begins again.
+    Where all have been checked, the search restarts.
     """
-    order = _order(wanted, seen.room)
-    unseen = [place for place in order if place not in seen.open_here]
+    order = _order(wanted, view.room)
+    unseen = [place for place in order if place not in view.open_here]
     done = checked(progress)
     new = [place for place in unseen if place not in done]
     place = (new or unseen or order)[0]
-    return f"{'open' if place in seen.here else 'go to'} {place}"
+    return f"{'open' if place in view.here else 'go to'} {place}"
 
 
-def noted(progress: str, seen: Surroundings) -> str:
-    """The progress with the places in sight now, whatever lies there.
+def noted(progress: str, view: Surroundings) -> str:
+    """The progress with the places that are visible now, whatever they hold.
 
-    Who misjudges what lies there reaches for it, is refused, and finds here where to go on. A list only grows, until it
-    holds all furniture; then it begins anew.
+    A policy that tries to take an object that is not there can thus continue with the next place. The list grows until
+    it holds all furniture, then it is cleared.
     """
     before = checked(progress)
-    if set(seen.room) <= set(before):
+    if set(view.room) <= set(before):
         before = []
-    done = [*before, *(place for place in seen.open_here if place not in before)]
+    done = [*before, *(place for place in view.open_here if place not in before)]
     return _CHECKED + ", ".join(done) if done else NOTHING
 
 
 def checked(progress: str) -> list[str]:
-    """The places a progress lists, in the order they were looked at.
+    """The places in a progress text, in the order they were checked.
 
     >>> checked("checked bed 1, drawer 2")
     ['bed 1', 'drawer 2']
@@ -51,15 +51,15 @@ def checked(progress: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def places() -> Mapping[str, Sequence[str]]:
-    """For each kind of thing, the kinds of furniture in the order of search; see ``experiments/alfworld_places.py``."""
+    """The kinds of furniture in the order of search, by kind of object; see ``experiments/alfworld_places.py``."""
     file = resources.files("step_hrl.experts.alfworld").joinpath("places.json")
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _order(wanted: Find | Look, room: Sequence[str]) -> list[str]:
-    """All furniture in the order of search; from where the first was found on, for what lies before was searched."""
+    """All furniture in the order of search, from ``start`` on, because the places before it have been searched."""
     kinds = places().get(wanted.kind if isinstance(wanted, Find) else wanted.lamp, ())
-    rank = {kind: place for place, kind in enumerate(kinds)}
-    order = sorted(room, key=lambda name: rank.get(kind_of(name), len(rank)))  # stable: by name and number besides
+    rank = {kind: position for position, kind in enumerate(kinds)}
+    order = sorted(room, key=lambda name: rank.get(kind_of(name), len(rank)))  # stable: ties stay in the room's order
     start = order.index(wanted.start) if isinstance(wanted, Find) and wanted.start in order else 0
     return order[start:] + order[:start]

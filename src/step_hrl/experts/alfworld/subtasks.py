@@ -1,4 +1,4 @@
-"""The subtasks of ALFWorld's expert and how they are written. Pure."""
+"""The subtasks of ALFWorld's expert and their text format. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOK = re.compile(r"look (\w+ \d+) under (\w+)")
 
 
 class Find(NamedTuple):
-    """Find and take a thing of a kind; a second one where the first is done with, from where that one was found on."""
+    """Find and take an object of a kind; for a second one, excludes the first and searches from its place on."""
 
     kind: str
     done_with: str | None = None
@@ -23,12 +23,12 @@ class Find(NamedTuple):
         return f"find {self.kind}" + (f", not {self.done_with}, from {self.start} on" if self.done_with else "")
 
     def wants(self, name: str) -> bool:
-        """Whether this is such a thing."""
+        """Whether this object is of the kind and not the excluded one."""
         return kind_of(name) == self.kind and name != self.done_with
 
 
 class Treat(NamedTuple):
-    """``clean``, ``heat`` or ``cool`` the thing in hand."""
+    """``clean``, ``heat`` or ``cool`` the held object."""
 
     how: str
     thing: str
@@ -38,7 +38,7 @@ class Treat(NamedTuple):
 
 
 class Put(NamedTuple):
-    """Put the thing in hand somewhere. Of two, the name keeps where the first was found, for nothing else does."""
+    """Put the held object somewhere. ``found_at`` is kept for tasks with two objects, where no other text keeps it."""
 
     thing: str
     found_at: str | None
@@ -49,7 +49,7 @@ class Put(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Look at the thing in hand under a lamp, which has to be found."""
+    """Look at the held object under a lamp, which has to be found."""
 
     thing: str
     lamp: str
@@ -58,7 +58,7 @@ class Look(NamedTuple):
         return f"look {self.thing} under {self.lamp}"
 
     def wants(self, name: str) -> bool:
-        """Whether this is such a lamp."""
+        """Whether this is a lamp of the kind."""
         return kind_of(name) == self.lamp
 
 
@@ -66,7 +66,7 @@ Subtask = Find | Treat | Put | Look
 
 
 def parse(text: str) -> Subtask | None:
-    """The subtask that is written so, or None.
+    """The subtask with this text, or None.
 
     >>> parse("find cd, not cd 3, from desk 1 on")
     Find(kind='cd', done_with='cd 3', start='desk 1')

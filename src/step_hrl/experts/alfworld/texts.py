@@ -1,4 +1,4 @@
-"""What ALFWorld's texts say: instructions to goals, observations to what is in sight. Pure."""
+"""Parse ALFWorld's texts: instructions into goals, observations into surroundings. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPAN = re.compile(r"(\w+) (\d+)(?:-(\d+))?")
 
 
 class Goal(NamedTuple):
-    """What an instruction asks for. ``how`` is ``put``, ``two``, ``clean``, ``heat``, ``cool`` or ``look``."""
+    """The goal of an instruction. ``how`` is ``put``, ``two``, ``clean``, ``heat``, ``cool`` or ``look``."""
 
     how: str
     thing: str
@@ -28,10 +28,10 @@ class Goal(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """What an observation shows.
+    """The content of an observation.
 
-    ``here`` is the furniture within reach with the things in sight (None: closed), ``room`` all the room's furniture,
-    ``held`` the thing in hand.
+    ``here`` maps the furniture within reach to the visible objects (None: closed), ``room`` is all furniture of the
+    room, ``held`` the held object.
     """
 
     here: Mapping[str, tuple[str, ...] | None]
@@ -40,21 +40,21 @@ class Surroundings(NamedTuple):
 
     @property
     def in_sight(self) -> list[tuple[str, str]]:
-        """The things in sight, each with where it is."""
+        """The visible objects, each with its place."""
         return [(thing, place) for place, things in self.here.items() for thing in things or ()]
 
     @property
     def open_here(self) -> list[str]:
-        """The furniture within reach that one sees into."""
+        """The furniture within reach whose objects are visible."""
         return [place for place, things in self.here.items() if things is not None]
 
     def first(self, kind: str) -> str:
-        """The room's first piece of furniture of a kind."""
+        """The room's first piece of furniture of a kind; number 1 where it has none."""
         return next((name for name in self.room if kind_of(name) == kind), f"{kind} 1")
 
 
 def read_instruction(instruction: str) -> Goal:
-    """The goal an instruction names. Raises WorldError for one that ALFWorld never gives.
+    """The goal of an instruction. Raises WorldError for an instruction that is not from ALFWorld.
 
     >>> read_instruction("put a hot mug in cabinet")
     Goal(how='heat', thing='mug', place='cabinet')
@@ -73,7 +73,7 @@ def read_instruction(instruction: str) -> Goal:
 
 
 def read(observation: Observation) -> Surroundings:
-    """What an observation shows. Raises WorldError for one that is not of ALFWorld."""
+    """The content of an observation. Raises WorldError for an observation that is not from ALFWorld."""
     match = _LOOK.fullmatch(observation.look or "")
     if match is None:
         raise WorldError("alfworld expert", f"cannot read {observation.look!r}", "give an observation of ALFWorld")
@@ -87,7 +87,7 @@ def kind_of(name: str) -> str:
 
 
 def names(listed: str) -> Iterator[str]:
-    """The single names of a list of names and spans.
+    """The names in a list of names and ranges.
 
     >>> list(names("bed 1, drawer 1-2"))
     ['bed 1', 'drawer 1', 'drawer 2']

@@ -1,4 +1,4 @@
-"""The expert of ScienceWorld: subtasks, actions and local progress by rules, without a language model."""
+"""The expert of ScienceWorld: rules for subtasks, actions and local progress."""
 
 from step_hrl.experts.scienceworld.rules import EXPERT
 

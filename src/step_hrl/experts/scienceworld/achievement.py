@@ -1,4 +1,4 @@
-"""Whether a subtask was really achieved, as far as the world's own texts tell. Pure."""
+"""Whether a subtask was achieved, according to the environment's texts. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _MEASURED = "the thermometer measures a temperature"
 
 
 def achieved(segment: Segment) -> bool | None:
-    """What can be seen of a subtask's end: the room, the inventory, or the world's answer. None where nothing tells.
+    """Decide from the final room, the inventory or the answers; None where the texts do not show it.
 
-    Only for segments with steps.
+    The segment must have steps.
     """
     kind, words = read(segment.subtask)
     last = segment.steps[-1].next_observation

@@ -1,4 +1,4 @@
-"""chemistry-mix by a recipe, and chemistry-mix-paint by the colours that make a colour."""
+"""chemistry-mix, which follows a recipe, and chemistry-mix-paint, which mixes colors."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SECONDARY: dict[str, tuple[str, str]] = {
     "orange": ("red", "yellow"),
     "violet": ("blue", "red"),
 }
-"""Which primary colours make a secondary one."""
+"""The primary colors that make a secondary one."""
 
 _WET = re.compile(r"( water|dough|rust)$")
-"""Products that take water."""
+"""Products that need water."""
 
 
 def paint(now: Situation, task: re.Match[str]) -> str | None:
-    """The next subtask of chemistry-mix-paint: the secondary colour, then, where asked for, the tertiary."""
+    """The next subtask of chemistry-mix-paint: mix the secondary color, then the tertiary one where it is the goal."""
     if towards := now.go("art studio"):
         return towards
-    colours = task["colour"].split("-")
-    secondary = next((colour for colour in colours if colour in SECONDARY), None)
+    colors = task["colour"].split("-")
+    secondary = next((color for color in colors if color in SECONDARY), None)
     if secondary is None:
         return None
     mixed = now.last("mix")
@@ -40,21 +40,21 @@ def paint(now: Situation, task: re.Match[str]) -> str | None:
     if vessel is None:
         return None
     steps = _steps(*SECONDARY[secondary], secondary, vessel)
-    if len(colours) > 1:
-        primary = next(colour for colour in colours if colour != secondary)
+    if len(colors) > 1:
+        primary = next(color for color in colors if color != secondary)
         steps += _steps(secondary, primary, task["colour"], vessel)
-    return next((step for step in steps if not now.did(step)), None)
+    return now.first_open(*steps)
 
 
-def _steps(one: str, other: str, colour: str, vessel: str) -> list[str]:
-    return [say("mix", things=f"{one} paint, {other} paint", vessel=vessel), say("focus", thing=f"{colour} paint")]
+def _steps(one: str, other: str, color: str, vessel: str) -> list[str]:
+    return [say("mix", things=f"{one} paint, {other} paint", vessel=vessel), say("focus", thing=f"{color} paint")]
 
 
 def mix(now: Situation, task: re.Match[str]) -> str | None:
     """The next subtask of chemistry-mix. Vessel and water are in the kitchen, paint in the art studio."""
     product, room = task["product"], task["room"]
-    coloured = re.fullmatch(r"(?P<colour>[a-z]+) paper", product)
-    lab = "art studio" if coloured else "kitchen"
+    paper = re.fullmatch(r"(?P<colour>[a-z]+) paper", product)
+    lab = "art studio" if paper else "kitchen"
     if now.last("read") is None:
         return now.go(room) or say("read", thing="recipe")
     mixed, collected = now.last("mix"), now.last("collect")
@@ -68,7 +68,7 @@ def mix(now: Situation, task: re.Match[str]) -> str | None:
         return towards
     if collected is not None:
         recipe = collected.words["things"].split(", ")
-        recipe += [f"{coloured['colour']} paint"] if coloured else ["water"] if _WET.search(product) else []
+        recipe += [f"{paper['colour']} paint"] if paper else ["water"] if _WET.search(product) else []
     vessel = _empty_vessel(now)
     return say("mix", things=", ".join(recipe), vessel=vessel) if vessel and recipe else None
 
@@ -96,16 +96,16 @@ def _mix(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 def _add(ingredient: str, vessel: str, facts: Facts, scene: Scene) -> Decision | None:
     if ingredient == "water":
         sink = scene.find("sink")
-        filling = sink is not None and sink.holds(vessel)
-        return Decision("activate sink" if filling else f"move {vessel} to sink", False)
-    found = scene.find(ingredient)
-    if found is None:
+        in_sink = sink is not None and sink.holds(vessel)
+        return Decision("activate sink" if in_sink else f"move {vessel} to sink", False)
+    item = scene.find(ingredient)
+    if item is None:
         return search(scene)
-    vessel_of = holder(scene, found)
-    if phase(ingredient) == "liquid" and vessel_of is not None:
-        return Decision(f"pour {vessel_of.name} containing {ingredient} into {vessel}", False)
-    if vessel_of is not None and vessel_of.name.endswith("jar") and vessel_of.name not in items(facts, "opened"):
-        return Decision(f"open {vessel_of.name}", False)
+    source = holder(scene, item)
+    if phase(ingredient) == "liquid" and source is not None:
+        return Decision(f"pour {source.name} containing {ingredient} into {vessel}", False)
+    if source is not None and source.name.endswith("jar") and source.name not in items(facts, "opened"):
+        return Decision(f"open {source.name}", False)
     return Decision(f"move {ingredient} to {vessel}", False)
 
 

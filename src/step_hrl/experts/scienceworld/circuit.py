@@ -6,7 +6,7 @@ import re
 
 from step_hrl.experts.scienceworld import facts as fact
 from step_hrl.experts.scienceworld.facts import Facts
-from step_hrl.experts.scienceworld.knowledge import FUELLED, RENEWABLE, is_load, is_wire
+from step_hrl.experts.scienceworld.knowledge import FUELED, RENEWABLE, is_load, is_wire
 from step_hrl.experts.scienceworld.screen import Scene
 from step_hrl.experts.scienceworld.situation import Situation
 from step_hrl.experts.scienceworld.skills import Rule, Words
@@ -31,17 +31,17 @@ def power(now: Situation, task: re.Match[str]) -> str | None:
         return now.go("workshop") or focus
     if task["source"] == "renewable":
         return _power_outside(now, thing)
-    sources = FUELLED if task["source"] else {"battery"}
-    source = next((shown.name for shown in now.scene.seen() if shown.name in sources), None)
+    sources = FUELED if task["source"] else {"battery"}
+    source = next((other.name for other in now.scene.seen() if other.name in sources), None)
     return say("power", thing=thing, source=source) if source else None
 
 
 def _power_outside(now: Situation, thing: str) -> str | None:
-    source = next((shown.name for shown in now.scene.everything() if shown.name in RENEWABLE), None)
+    source = next((other.name for other in now.scene.everything() if other.name in RENEWABLE), None)
     if source is None:
         return None
     if now.last("collect") is None:
-        wires = [shown.name for shown in now.scene.seen() if is_wire(shown.name)]
+        wires = [other.name for other in now.scene.seen() if is_wire(other.name)]
         return say("collect", things=", ".join([thing, source, *wires[:2]]))
     if towards := now.go("outside"):
         return towards
@@ -50,7 +50,7 @@ def _power_outside(now: Situation, thing: str) -> str | None:
 
 
 def conductivity(now: Situation, task: re.Match[str]) -> str | None:
-    """The next subtask of test-conductivity, of known and of unknown substances."""
+    """The next subtask of test-conductivity, for known and unknown substances."""
     thing, room = task["thing"], task["room"]
     if not now.did(say("find", thing=thing)):
         return now.go(room) or say("find", thing=thing)
@@ -61,7 +61,7 @@ def conductivity(now: Situation, task: re.Match[str]) -> str | None:
     test = say("conduct", thing=thing)
     if not now.did(test):
         return test
-    lit = any(is_load(shown.name) and "on" in shown.states for shown in now.scene.everything())
+    lit = any(is_load(other.name) and "on" in other.states for other in now.scene.everything())
     return say("put", thing=thing, place=task["yes" if lit else "no"])
 
 
@@ -77,18 +77,18 @@ def _power(words: Words, facts: Facts, scene: Scene) -> Decision | None:
     )
     if len(connected) < len(connections):
         return Decision(f"connect {connections[len(connected)]}", False)
-    if source in FUELLED and source not in facts:
+    if source in FUELED and source not in facts:
         return Decision(f"activate {source}", False)
     return Decision("wait1", False)
 
 
 def _conduct(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    """Battery, wire, lamp, the thing itself, wire: the lamp (or buzzer, or motor) shows whether a current flows."""
+    """Connect battery, wire, lamp, thing and wire; the lamp (or buzzer or motor) shows whether a current flows."""
     thing = words["thing"]
     connected = fact.items(facts, "connected")
     first, second = _wires(connected, scene)
     loads = [link.partition("-")[2] for link in connected[2:3]]
-    loads += [shown.name for shown in scene.seen() if is_load(shown.name)]
+    loads += [other.name for other in scene.seen() if is_load(other.name)]
     load = next(iter(loads), "light bulb")
     connections = (
         f"battery anode to {first} terminal 1",
@@ -103,7 +103,7 @@ def _conduct(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _wires(connected: list[str], scene: Scene) -> tuple[str, str]:
-    """The two wires of a circuit: those already connected, else the first the screen lists."""
+    """The two wires of a circuit: those already connected, else the first in the observation."""
     used = [link.partition("-")[2] for link in connected[:2]]
     free = [thing.name for thing in scene.everything() if is_wire(thing.name) and thing.name not in used]
     first, second = (*used, *free, "wire", "wire")[:2]

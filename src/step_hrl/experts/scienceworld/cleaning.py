@@ -1,4 +1,4 @@
-"""Gold paths made readable: pure functions from what a path did to a shorter path that should do the same."""
+"""Shorten the simulator's gold paths without changing their effect. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _NO_OPS = ("already open", "already closed", "can't move something into itself",
 
 
 def prune(steps: Sequence[Step]) -> list[str]:
-    """The actions of a path without those that did nothing, such as opening what is open or looking around."""
-    return [step.action for step in steps if not _does_nothing(step)]
+    """The actions of a path without no-ops, such as opening an open door or looking around."""
+    return [step.action for step in steps if not _is_no_op(step)]
 
 
 def rename(steps: Sequence[Step]) -> list[str]:
-    """Like :func:`prune`, and things are called what the world calls them in its answers."""
-    return [_canonical(step) for step in steps if not _does_nothing(step)]
+    """Like :func:`prune`, with each thing under the name in the environment's answer."""
+    return [_canonical(step) for step in steps if not _is_no_op(step)]
 
 
-def _does_nothing(step: Step) -> bool:
-    if any(words in step.next_observation.text for words in _NO_OPS) or step.action in ("look around", "inventory"):
+def _is_no_op(step: Step) -> bool:
+    if any(text in step.next_observation.text for text in _NO_OPS) or step.action in ("look around", "inventory"):
         return True
     if step.action.startswith("pick up"):
         return (

@@ -1,4 +1,4 @@
-"""Local progress as text and as facts: ``key: value`` clauses, so that each update can re-read the last one."""
+"""Local progress as facts: the text is a list of ``key: value`` clauses, which each update parses again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from step_hrl.types import NOTHING
 Facts = dict[str, str]
 
 CHARACTERS = 600
-"""Longest progress that is written; the oldest facts go first."""
+"""Maximum length of a progress text; the oldest facts are dropped first."""
 VALUE_CHARACTERS = 200
-"""Longest value of one fact; of a list, the oldest items go first."""
+"""Maximum length of a value; the oldest items of a list are dropped first."""
 NOT_UNDERSTOOD = "not understood"
-"""The fact that holds the last action, where the world made nothing of it."""
+"""Key of the last action, where the environment did not recognize it."""
 REFUSED = "refused"
-"""The fact that holds the last action, where the world understood it but did not let it happen."""
+"""Key of the last action, where the environment recognized it but refused to execute it."""
 MISSING = "missing"
-"""The fact that holds what a subtask names and is not there."""
-IN_VAIN = (NOT_UNDERSTOOD, REFUSED, MISSING)
-"""Facts of a step after which the subtask is not done; they do not outlast it."""
+"""Key of a thing that the subtask names but that is not there."""
+FAILURES = (NOT_UNDERSTOOD, REFUSED, MISSING)
+"""Keys of facts that show a failed step; they are removed at the next update."""
 
 
 def parse(progress: str) -> Facts:
-    """Facts of a progress text, in order. Total: a clause without a key keeps its text as key.
+    """The facts of a progress text, in order. Accepts any text: a clause without a colon becomes a key.
 
     >>> parse("visited: hallway, kitchen; waited: 2")
     {'visited': 'hallway, kitchen', 'waited': '2'}
@@ -38,15 +38,15 @@ def parse(progress: str) -> Facts:
 
 
 def render(facts: Facts) -> str:
-    """The progress text of some facts; ``None`` where there are none."""
-    kept = [f"{key}: {value}" if value else key for key, value in facts.items()]
-    while len(kept) > 1 and sum(len(clause) + 2 for clause in kept) > CHARACTERS:
-        kept.pop(0)
-    return "; ".join(kept)[:CHARACTERS] or NOTHING
+    """The progress text of facts; ``None`` where there are none."""
+    clauses = [f"{key}: {value}" if value else key for key, value in facts.items()]
+    while len(clauses) > 1 and sum(len(clause) + 2 for clause in clauses) > CHARACTERS:
+        clauses.pop(0)
+    return "; ".join(clauses)[:CHARACTERS] or NOTHING
 
 
 def clean(value: str) -> str:
-    """A value that cannot be taken for two clauses, of bounded length."""
+    """A value without separators of clauses, truncated."""
     return one_line(value.replace(";", ","))[:VALUE_CHARACTERS].strip()
 
 
@@ -56,7 +56,7 @@ def items(facts: Facts, key: str) -> list[str]:
 
 
 def add(facts: Facts, key: str, item: str) -> None:
-    """Append an item to a list, once; the oldest items go where the list becomes too long."""
+    """Append an item to a list without duplicates; the oldest items are dropped where the list becomes too long."""
     item = clean(item).replace(",", " ")
     listed = [known for known in items(facts, key) if known != item] + [item]
     while len(listed) > 1 and len(", ".join(listed)) > VALUE_CHARACTERS:

@@ -1,6 +1,6 @@
 """find-living-thing, find-non-living-thing, find-plant, find-animal: focus on one, then move it to a box.
 
-Any that qualifies will do; the expert takes the first the screen lists, so that its choice can be told from the screen.
+Several things may qualify; the expert takes the first in the observation, so that a policy can learn its choice.
 """
 
 from __future__ import annotations

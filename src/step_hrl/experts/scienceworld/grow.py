@@ -1,6 +1,6 @@
 """grow-plant and grow-fruit: soil, seed, water and, for fruit, bees.
 
-A pot in the running sink never dries out, so nothing has to be watered twice.
+A pot in the running sink never dries out, so it is watered only once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ _POTS = ("flower pot 1", "flower pot 2")
 def plant(now: Situation, task: re.Match[str]) -> str | None:
     """The next subtask of grow-plant: one pot."""
     seed, pot = f"{task['plant']} seed", _POTS[0]
-    return _sow(now, task, (pot,)) or _first(
-        now,
+    return _sow(now, task, (pot,)) or now.first_open(
         say("focus", thing=f"{seed} in {pot}"),
         say("put", thing=pot, place="sink"),
         say("turn_on", device="sink"),
@@ -33,9 +32,8 @@ def plant(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def fruit(now: Situation, task: re.Match[str]) -> str | None:
-    """The next subtask of grow-fruit: two pots, for each tree needs the other's pollen."""
-    return _sow(now, task, _POTS) or _first(
-        now,
+    """The next subtask of grow-fruit: two pots, because each tree needs the other's pollen."""
+    return _sow(now, task, _POTS) or now.first_open(
         *(say("put", thing=pot, place="sink") for pot in _POTS),
         say("turn_on", device="sink"),
         say("bees"),
@@ -43,12 +41,8 @@ def fruit(now: Situation, task: re.Match[str]) -> str | None:
     )
 
 
-def _first(now: Situation, *steps: str) -> str | None:
-    return next((step for step in steps if not now.did(step)), None)
-
-
 def _sow(now: Situation, task: re.Match[str], pots: tuple[str, ...]) -> str | None:
-    """The next subtask until every pot has its seed."""
+    """The next subtask until each pot has its seed."""
     jar = say("get", thing="seed jar")
     if not now.did(jar):
         return now.go(task["room"]) or jar
@@ -60,7 +54,7 @@ def _sow(now: Situation, task: re.Match[str], pots: tuple[str, ...]) -> str | No
 
 
 def _fetch_soil(now: Situation, pots: tuple[str, ...], pot: str) -> str | None:
-    """The next subtask until a pot has soil: what lies in the greenhouse, else what the shovel digs up outside."""
+    """The next subtask until a pot has soil, from the greenhouse or dug up outside."""
     scene = now.scene
     held = sum(thing.count for thing in scene.held if thing.name == "soil")
     if scene.room == "outside":
@@ -70,8 +64,8 @@ def _fetch_soil(now: Situation, pots: tuple[str, ...], pot: str) -> str | None:
         return say("dig", thing="soil") if scene.holding("shovel") else say("get", thing="shovel")
     if towards := now.go("greenhouse"):
         return towards
-    standing = scene.find(pot)
-    if standing is None or standing.holds("soil"):
+    item = scene.find(pot)
+    if item is None or item.holds("soil"):
         return None
     if held or any(thing.name == "soil" for thing in scene.things):
         return say("put", thing="soil", place=pot)
@@ -87,15 +81,15 @@ def _dig(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _plant(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    """Seeds lie in the jar by the handful: the world always asks which one is meant."""
+    """The jar holds several seeds, so the environment always asks which one is meant."""
     if "moved" in facts:
         return NOTHING_LEFT
     return Decision(f"move {words['thing']} in seed jar to {words['pot']}", False)
 
 
 def _bees(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    ways_out = [room for room, is_open in scene.doors.items() if is_open]
-    return Decision(f"close door to {ways_out[0]}", False) if ways_out else Decision("open bee hive", True)
+    open_doors = [room for room, is_open in scene.doors.items() if is_open]
+    return Decision(f"close door to {open_doors[0]}", False) if open_doors else Decision("open bee hive", True)
 
 
 def _turn_on(words: Words, facts: Facts, scene: Scene) -> Decision | None:

@@ -1,4 +1,4 @@
-"""The high level: the next subtask, from the instruction, the completed subtasks, the last progress and the screen."""
+"""The high level: the next subtask from instruction, completed subtasks, final progress and observation."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _PLANS: tuple[tuple[re.Pattern[str], _Plan], ...] = (
 def next_subtask(
     instruction: str, completed_subtasks: tuple[str, ...], final_progress: str, observation: Observation
 ) -> str | None:
-    """The subtask to name now; None where nothing is left to do or the expert does not know the task.
+    """The next subtask; None where the task is complete or unknown to the expert.
 
-    Reads no more than the high level's prompt shows: of long lists only the last subtasks.
+    Reads only what the high level's prompt contains: of a long list, the last subtasks.
     """
     for pattern, plan in _PLANS:
         if match := pattern.search(instruction):
             scene = screen.read(observation)
             done = completed_subtasks[-SHOWN_SUBTASKS:]
-            if any(note in facts.parse(final_progress) for note in facts.IN_VAIN):
-                done = done[:-1]  # it ended, but what it asked for did not happen
+            if any(note in facts.parse(final_progress) for note in facts.FAILURES):
+                done = done[:-1]  # the last subtask ended without success
             return plan(Situation(done, final_progress, scene), match)
     return None

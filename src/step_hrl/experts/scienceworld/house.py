@@ -1,4 +1,4 @@
-"""The house of ScienceWorld: ten rooms that are joined the same way in every variation, and the way between any two."""
+"""ScienceWorld's house: ten rooms, connected in the same way in every variation, and shortest paths between them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "outside": ("kitchen", "greenhouse", "foundry"),
     "workshop": ("hallway",),
 }
-"""Doors of each room. The order settles which of two equally short ways is taken."""
+"""Doors of each room. The order breaks ties between shortest paths."""
 
 
 @cache
 def next_room(room: str, goal: str) -> str | None:
-    """The neighbour of ``room`` on the shortest way to ``goal``; None where there is no way or none is needed.
+    """The next room on the shortest path from ``room`` to ``goal``; None where there is no path or none is needed.
 
     >>> next_room("hallway", "outside")
     'kitchen'
     """
     if room == goal or room not in NEIGHBOURS:
         return None
-    first: dict[str, str] = {neighbour: neighbour for neighbour in NEIGHBOURS[room]}
+    first: dict[str, str] = {neighbor: neighbor for neighbor in NEIGHBOURS[room]}
     queue = deque(NEIGHBOURS[room])
     while queue:
         here = queue.popleft()
         if here == goal:
             return first[here]
-        for neighbour in NEIGHBOURS[here]:
-            if neighbour != room and neighbour not in first:
-                first[neighbour] = first[here]
-                queue.append(neighbour)
+        for neighbor in NEIGHBOURS[here]:
+            if neighbor != room and neighbor not in first:
+                first[neighbor] = first[here]
+                queue.append(neighbor)
     return None

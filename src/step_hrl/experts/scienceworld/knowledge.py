@@ -1,4 +1,4 @@
-"""What the expert knows of the world beyond its screen: kinds of things, and how long animals live."""
+"""Facts about ScienceWorld that observations do not contain: kinds of things, life spans, melting points."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ LIFESPAN_YEARS: dict[str, float] = {
     "moth": 0.1,
     "bee": 0.1,
 }
-"""How long the house's animals live; what counts is the order."""
+"""Life spans of the animals; only their order matters."""
 
 FIXED = {"bathtub", "sink", "toilet", "fire pit", "fountain", "ground"}
-"""What stands in the rooms and cannot be moved."""
+"""Things that cannot be moved."""
 
 _AGES = {"baby", "egg", "hatchling", "juvenile", "adult", "caterpillar", "pupa", "tadpole"}
 _ONE_OF_A_KIND = {"caterpillar": "butterfly", "tadpole": "frog"}
 
 
 def animal(name: str) -> str | None:
-    """The animal a name on the screen stands for, whatever its age; None where it is none, or dead.
+    """The species of the animal with this name, at any age; None for other things and dead animals.
 
     >>> animal("baby brown bear"), animal("dove egg"), animal("axe")
     ('brown bear', 'dove', None)
@@ -48,12 +48,12 @@ def animal(name: str) -> str | None:
     words = name.split()
     if name in _ONE_OF_A_KIND:
         return _ONE_OF_A_KIND[name]
-    bare = " ".join(word for word in words if word not in _AGES)
-    return bare if bare in LIFESPAN_YEARS and "dead" not in words else None
+    species = " ".join(word for word in words if word not in _AGES)
+    return species if species in LIFESPAN_YEARS and "dead" not in words else None
 
 
 def is_plant(thing: Thing) -> bool:
-    """Whether a thing is a growing plant (a seed is not yet one)."""
+    """Whether a thing is a living plant (a seed is not)."""
     return thing.stage not in ("", "dead", "seed") and re.search(r"(tree|plant)$", thing.name) is not None
 
 
@@ -68,12 +68,12 @@ MELTING_POINT_CELSIUS: dict[str, float] = {
     "tin": 232,
     "lead": 327,
 }
-"""Where the known substances melt."""
+"""Melting points of the known substances."""
 
-FUELLED = {"gas generator", "nuclear generator"}
-"""Sources of electricity that have to be switched on."""
+FUELED = {"gas generator", "nuclear generator"}
+"""Nonrenewable power sources, which have to be activated."""
 RENEWABLE = {"solar panel", "wind generator"}
-"""Sources of electricity that work outside, and need nothing else."""
+"""Renewable power sources, which work outside without activation."""
 
 _LIQUIDS = re.compile(r"(juice|water|mercury|milk|oil|paint)$")
 _WATER = {"ice": "solid", "water": "liquid", "steam": "gas"}
@@ -81,7 +81,7 @@ _PREFIXES = {"solid": "solid", "liquid": "liquid", "gaseous": "gas"}
 
 
 def phase(name: str) -> str:
-    """Whether a substance of this name on the screen is solid, liquid or gas.
+    """The phase of a substance with this name: ``solid``, ``liquid`` or ``gas``.
 
     >>> phase("ice"), phase("orange juice"), phase("liquid chocolate")
     ('solid', 'liquid', 'liquid')
@@ -93,7 +93,7 @@ def phase(name: str) -> str:
 
 
 def is_substance(name: str, substance: str) -> bool:
-    """Whether a name on the screen is that substance, in whatever state of matter.
+    """Whether a thing with this name is the substance, in any phase.
 
     >>> is_substance("ice", "water"), is_substance("solid apple juice", "apple juice")
     (True, True)
@@ -105,15 +105,15 @@ def is_substance(name: str, substance: str) -> bool:
 
 
 def is_vessel(name: str) -> bool:
-    """Whether a thing of this name holds something and can be carried."""
+    """Whether a thing with this name is a portable vessel."""
     return re.search(r"(cup|jug|pot|jar|bowl|beaker)$", name) is not None
 
 
 def is_load(name: str) -> bool:
-    """Whether a thing of this name shows that a current flows through it."""
+    """Whether a thing with this name shows that a current flows through it."""
     return re.search(r"(light bulb|buzzer|motor)\b", name) is not None
 
 
 def is_wire(name: str) -> bool:
-    """Whether a thing of this name is a wire."""
+    """Whether a thing with this name is a wire."""
     return name.endswith(" wire")

@@ -1,4 +1,4 @@
-"""identify-life-stages: focus on each stage of an animal's or a plant's life, outside, from the earliest on."""
+"""identify-life-stages: focus on each life stage of an animal or a plant, outside, in order."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from step_hrl.prompts.low_level import Decision
 ANIMAL = re.compile(r"focus on the (?P<count>\d) life stages of the (?P<animal>[a-z ]+?), starting")
 PLANT = re.compile(r"focus on the life stages of the (?P<plant>[a-z ]+?) plant, starting")
 
-_LIVES: dict[str, tuple[str, ...]] = {
+_STAGES: dict[str, tuple[str, ...]] = {
     "butterfly": ("butterfly egg", "caterpillar", "butterfly pupa", "adult butterfly"),
     "frog": ("frog egg", "tadpole", "adult frog"),
 }
-_SHOWN_AS = {"moth": "butterfly", "common toad": "frog", "toad": "frog"}
-"""The screen calls these by their cousins' names."""
+_OBSERVED_AS = {"moth": "butterfly", "common toad": "frog", "toad": "frog"}
+"""Animals that observations call by the name of another species."""
 
 
 def animal(now: Situation, task: re.Match[str]) -> str | None:
     """The next subtask of identify-life-stages-1."""
-    kind = _SHOWN_AS.get(task["animal"], task["animal"])
-    if kind in _LIVES:
-        return _next(now, _LIVES[kind])
+    kind = _OBSERVED_AS.get(task["animal"], task["animal"])
+    if kind in _STAGES:
+        return _next(now, _STAGES[kind])
     if task["count"] == "3":
         return _next(now, (f"baby {kind}", f"juvenile {kind}", f"adult {kind}"))
     return _next(now, (f"{kind} egg", f"hatchling {kind}", f"juvenile {kind}", f"adult {kind}"))
@@ -43,9 +43,9 @@ def _next(now: Situation, stages: tuple[str, ...]) -> str | None:
     if towards := now.go("outside"):
         return towards
     for stage in stages:
-        watch, wait = say("focus", thing=stage), say("await", thing=stage)
-        if not now.did(watch) and not now.did(wait):
-            return watch if now.scene.alike(stage) else wait
+        focus_on, wait_for = say("focus", thing=stage), say("await", thing=stage)
+        if not now.did(focus_on) and not now.did(wait_for):
+            return focus_on if now.scene.alike(stage) else wait_for
     return None
 
 

@@ -1,4 +1,4 @@
-"""lifespan-longest-lived, lifespan-shortest-lived, and both in turn: focus on the right animal outside."""
+"""lifespan-longest-lived, lifespan-shortest-lived and both in turn: focus on the right animal outside."""
 
 from __future__ import annotations
 

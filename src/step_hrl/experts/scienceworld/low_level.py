@@ -1,4 +1,4 @@
-"""The low level: the next action of a subtask, from the subtask, the progress and the screen alone."""
+"""The low level: the next action from subtask, local progress and observation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _RULES: dict[str, skills.Rule] = {
 }
 
 _ONE_ACTION = {"focus", "find", "await", "get", "put", "plant", "dig"}
-"""Subtasks that are over once the world has been told which of several is meant."""
+"""Subtasks that are complete once the environment's question which thing is meant has been answered."""
 
 
 def act(subtask: str, progress: str, observation: Observation) -> Decision | None:
-    """The action to take, and whether it completes the subtask; None where the expert does not know.
+    """The next action and whether it completes the subtask; None where no rule applies.
 
-    Asked which of several alike is meant, the expert always means the first.
+    When the environment asks which of several things is meant, the answer is the first.
     """
     kind, words = subtasks.read(subtask)
     known = facts.parse(progress)

@@ -1,6 +1,6 @@
-"""boil, melt, freeze, change-the-state-of-matter-of: everything it takes is in the kitchen.
+"""boil, melt, freeze and change-the-state-of-matter-of, with the oven and the freezer of the kitchen.
 
-The oven heats whatever the stove can and more, and unlike the stove it is never broken.
+The oven gets hotter than the stove and, unlike it, is never broken.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from step_hrl.prompts.low_level import Decision
 TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state of matter of) (?P<substance>[a-z ]+)\.")
 
 _NOT_EDIBLE = re.compile(r"rubber|lead|tin|mercury|gallium|caesium")
-"""What lies in the workshop; everything else is in the kitchen."""
+"""Substances in the workshop; all others are in the kitchen."""
 
 VESSEL = "glass cup"
-"""Stands empty on the kitchen table."""
+"""An empty vessel on the kitchen table."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
@@ -34,37 +34,40 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
         return towards
     if not focused:
         return say("focus" if substance == "water" else "find", thing=substance)
-    found = find(now.scene, substance)
-    if found is None:
+    item = find(now.scene, substance)
+    if item is None:
         return None
     if now.scene.room != "kitchen":
-        moved = holder(now.scene, found) or found
+        moved = holder(now.scene, item) or item
         return now.go("kitchen") if moved in now.scene.held else say("get", thing=moved.name)
-    solid = phase(found.name) == "solid"
-    if goal == "freeze" and solid and holder(now.scene, found) is None:
-        return say("put", thing=found.name, place=VESSEL)
+    solid = phase(item.name) == "solid"
+    if goal == "freeze" and solid and holder(now.scene, item) is None:
+        return say("put", thing=item.name, place=VESSEL)
     if goal == "boil" or solid:
         return say("heat", thing=substance, change="boils" if goal == "boil" else "melts")
     return say("cool", thing=substance, change="freezes")
 
 
 def find(scene: Scene, substance: str) -> Thing | None:
-    """The substance on the screen, in whatever state of matter; what a vessel holds before what lies about."""
-    found = [thing for thing in scene.everything() if is_substance(thing.name, substance)]
-    return next((thing for thing in found if holder(scene, thing)), found[0] if found else None)
+    """The observed thing that is the substance, in any phase; one in a vessel is preferred."""
+    candidates = [thing for thing in scene.everything() if is_substance(thing.name, substance)]
+    return next((thing for thing in candidates if holder(scene, thing)), candidates[0] if candidates else None)
 
 
 def holder(scene: Scene, thing: Thing) -> Thing | None:
-    """The vessel a thing is in; None where it lies loose."""
-    return next((vessel for vessel in scene.everything() if is_vessel(vessel.name) and _contains(vessel, thing)), None)
-
-
-def _contains(vessel: Thing, thing: Thing) -> bool:
-    return any(inner is thing for inner in vessel.contents)
+    """The vessel that contains a thing; None where there is none."""
+    return next(
+        (
+            vessel
+            for vessel in scene.everything()
+            if is_vessel(vessel.name) and any(inner is thing for inner in vessel.contents)
+        ),
+        None,
+    )
 
 
 def fetch_water(now: Situation) -> str | None:
-    """The kitchen's sink may be broken; the bathroom, which has a cup of its own, is next door."""
+    """The next subtask until a vessel holds water; where the kitchen's sink is broken, uses the bathroom's."""
     water = find(now.scene, "water")
     vessel = None if water is None else holder(now.scene, water)
     if now.scene.room == "bathroom" and vessel is not None:
@@ -90,46 +93,46 @@ def _fill(words: Words, facts: Facts, scene: Scene) -> Decision | None:
 
 
 def _heat(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:
+    item = find(scene, words["thing"])
+    if item is None:
         return Decision("wait", False)
-    if inserted := insert(found, "oven", scene, bare=words["change"] == "boils"):
+    if inserted := insert(item, "oven", scene, bare=words["change"] == "boils"):
         return inserted
     if words["change"] == "boils":
         return Decision("wait", False)
-    if phase(found.name) == "liquid":
-        return Decision(f"pick up {_portable(found, scene)}", True)
+    if phase(item.name) == "liquid":
+        return Decision(f"pick up {_portable(item, scene)}", True)
     return Decision("wait1", False)
 
 
 def _cool(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:
+    item = find(scene, words["thing"])
+    if item is None:
         return None
-    if inserted := insert(found, "freezer", scene):
+    if inserted := insert(item, "freezer", scene):
         return inserted
-    if phase(found.name) == "solid":
-        return Decision(f"pick up {_portable(found, scene)}", True)
+    if phase(item.name) == "solid":
+        return Decision(f"pick up {_portable(item, scene)}", True)
     return Decision("wait", False)
 
 
-def insert(found: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
-    """The action that brings a thing nearer to being in a working device; None where it is."""
+def insert(item: Thing, device: str, scene: Scene, bare: bool = False) -> Decision | None:
+    """The next action to get a thing into an active device; None where it is in it."""
     target = scene.find(device)
-    if target is None or found in target.inside():
+    if target is None or item in target.inside():
         return None
     if "closed" in target.states:
         return Decision(f"open {device}", False)
     if "off" in target.states:
         return Decision(f"activate {device}", False)
-    return Decision(f"move {_portable(found, scene, bare)} to {device}", False)
+    return Decision(f"move {_portable(item, scene, bare)} to {device}", False)
 
 
-def _portable(found: Thing, scene: Scene, bare: bool = False) -> str:
-    """What an action must name to move a thing: its vessel; where ``bare``, the thing itself if it is solid."""
-    vessel = holder(scene, found)
-    if vessel is None or (bare and phase(found.name) == "solid"):
-        return found.name
+def _portable(item: Thing, scene: Scene, bare: bool = False) -> str:
+    """The name to use in an action that moves a thing: its vessel's, or with ``bare`` a solid thing's own."""
+    vessel = holder(scene, item)
+    if vessel is None or (bare and phase(item.name) == "solid"):
+        return item.name
     return scene.call(vessel)
 
 

@@ -1,4 +1,4 @@
-"""measure-melting-point-known-substance: melt it with the thermometer at hand, then focus on the box that fits."""
+"""measure-melting-point-known-substance: melt the substance, measure it, focus on the box for its melting point."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TASK = re.compile(
 )
 
 _WARM_CELSIUS = 40
-"""What is still solid at this temperature takes long to melt: the expert waits between its measurements."""
+"""A substance that is solid at this temperature melts slowly: the expert waits between measurements."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
-    """The next subtask. Which box is right follows from the known melting point; measuring shows that it is."""
+    """The next subtask. The box follows from the known melting point; measuring is part of the task."""
     thing = task["thing"]
     take_thermometer = say("take", thing="thermometer")
     if not now.did(take_thermometer):
@@ -35,10 +35,10 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     if now.last("find") is None:
         return now.go(task["room"]) or say("find", thing=thing)
     if now.last("melt", "measure") is None:
-        found = find(now.scene, thing)
-        if found is None:
+        item = find(now.scene, thing)
+        if item is None:
             return None
-        return say("measure" if phase(found.name) == "liquid" else "melt", thing=thing)
+        return say("measure" if phase(item.name) == "liquid" else "melt", thing=thing)
     if thing not in MELTING_POINT_CELSIUS:
         return None
     above = MELTING_POINT_CELSIUS[thing] > float(task["degrees"])
@@ -46,13 +46,13 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def _melt(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    found = find(scene, words["thing"])
-    if found is None:  # it burned
+    item = find(scene, words["thing"])
+    if item is None:  # the substance has burned
         return Decision("wait1", True)
-    if inserted := insert(found, "oven", scene, bare=True):
+    if inserted := insert(item, "oven", scene, bare=True):
         return inserted
-    measure = f"use thermometer on {found.name}"
-    if phase(found.name) == "liquid":
+    measure = f"use thermometer on {item.name}"
+    if phase(item.name) == "liquid":
         return Decision(measure, True)
     degrees = facts.get("temperature", "").removesuffix("C").lstrip("-")
     if degrees.isdigit() and int(degrees) >= _WARM_CELSIUS and "waited" not in facts:

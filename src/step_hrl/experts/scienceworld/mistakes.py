@@ -1,8 +1,7 @@
-"""Mistakes an expert is made to commit, so that demonstrations show the way back from them.
+"""Mistakes to inject into demonstrations, so that they contain recoveries (see ``experts.engine.NoisyEngine``).
 
-A policy that imitates flawless demonstrations has never seen what follows its own first slip (Ross et al. 2011; noise
-put into the demonstrator: Laskey et al. 2017). These slips are the ones a trained policy was seen to make: a wrong
-door, a door that is open already, a thing that is not there. None ends an episode by itself.
+They are mistakes that trained policies make: a wrong door, a door that is already open, a thing that is not there. None
+ends an episode.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ ABSENT = (
     "peach seed",
     "spoon",
 )
-"""Things to name where they are not; some of them occur elsewhere in the world."""
+"""Things to name where they are absent; some occur elsewhere in ScienceWorld."""
 
 _VERBS = ("pick up", "focus on", "open", "examine", "activate")
 
 
 def slip(subtask_kind: str, action: str, observation: Observation, generator: random.Random) -> str:
-    """An action to take instead of ``action``: one that leads astray or nowhere, but not to the end of the episode."""
+    """An unhelpful action in place of ``action``, which does not end the episode."""
     scene = screen.read(observation)
     options = [_misnamed(action, scene, generator)]
     if subtask_kind == "go" and scene.doors:
@@ -40,7 +39,7 @@ def slip(subtask_kind: str, action: str, observation: Observation, generator: ra
 
 
 def _misnamed(action: str, scene: screen.Scene, generator: random.Random) -> str:
-    """The action's verb, or another, with a thing that is not there: the world will not understand it."""
+    """The action's verb, or a random one, with an absent thing, which makes it invalid."""
     absent = [name for name in ABSENT if scene.find(name) is None]
     verb = next((verb for verb in _VERBS if action.startswith(f"{verb} ")), None) or generator.choice(_VERBS)
     return f"{verb} {generator.choice(absent)}"

@@ -1,6 +1,6 @@
-"""The local progress: a pure function of exactly what the progress policy reads.
+"""The local progress: a pure function of the progress policy's state.
 
-Nothing is remembered beside the text: every update re-reads the previous progress, so the texts can be learned.
+There is no memory besides the text: every update parses the previous progress, so that a policy can learn it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _Rule = Callable[[Facts, "re.Match[str]", str, screen.Scene], None]
 
 
 def update(subtask: str, progress: str, action: str, observation: Observation) -> str:
-    """The new progress text after ``action`` in ``subtask`` led to ``observation``. Total: never raises.
+    """The progress text after ``action`` in ``subtask`` led to ``observation``. Never raises.
 
     >>> update("go to the kitchen", "visited: hallway", "go to kitchen", Observation("You move to the kitchen."))
     'visited: hallway, kitchen'
     """
     facts = fact.parse(progress)
-    for note in fact.IN_VAIN:
-        facts.pop(note, None)
+    for key in fact.FAILURES:
+        facts.pop(key, None)
     answer = observation.text.strip()
     if not action or answer.startswith(_NOT_UNDERSTOOD):
         facts[fact.NOT_UNDERSTOOD] = fact.clean(action)[:80] or "no action"
@@ -75,7 +75,7 @@ def _measured(facts: Facts, match: re.Match[str], answer: str, scene: screen.Sce
 def _waited(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
     facts["waited"] = str(fact.count(facts, "waited") + 1)
     if "connected" in facts:
-        _see_light(facts, scene)
+        _note_lit_load(facts, scene)
 
 
 def _opened(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
@@ -91,10 +91,10 @@ def _switched(facts: Facts, match: re.Match[str], answer: str, scene: screen.Sce
 
 def _connected(facts: Facts, match: re.Match[str], answer: str, scene: screen.Scene) -> None:
     fact.add(facts, "connected", f"{match['one'].strip()}-{match['other'].strip()}")
-    _see_light(facts, scene)
+    _note_lit_load(facts, scene)
 
 
-def _see_light(facts: Facts, scene: screen.Scene) -> None:
+def _note_lit_load(facts: Facts, scene: screen.Scene) -> None:
     lit = next((thing.name for thing in scene.everything() if is_load(thing.name) and "on" in thing.states), None)
     if lit is not None:
         facts["lit"] = fact.clean(lit)

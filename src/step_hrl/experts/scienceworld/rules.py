@@ -1,4 +1,4 @@
-"""ScienceWorld's expert, put together from the rules of its roles."""
+"""ScienceWorld's expert, composed of the rules of its roles."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from step_hrl.prompts import low_level as pi_l
 from step_hrl.prompts.low_level import Decision
 
 REPEATS = 3
-"""The rules give up after so many times the same subtask in a row."""
+"""The high level gives up after this many repetitions of a subtask."""
 
 
 def next_subtask(state: pi_h.State) -> str | None:
-    """pi_h: the next subtask of the task's plan; None where the plan is at its end or goes round in circles."""
+    """pi_h: the next subtask of the plan; None at the end of the plan and after repetitions of one subtask."""
     done = state.completed_subtasks
     subtask = high_level.next_subtask(state.instruction, done, state.final_progress, state.observation)
     return None if subtask is None or done[-REPEATS:] == (subtask,) * REPEATS else subtask
@@ -31,17 +31,17 @@ def decide(state: pi_l.State) -> Decision | None:
 
 
 def update(state: pi_p.State) -> str:
-    """pi_p: the facts so far and what the last action added to them."""
+    """pi_p: the previous facts and those that the last action adds."""
     return progress.update(state.subtask, state.local_progress, state.action, state.observation)
 
 
 def mistake(state: pi_l.State, action: str, generator: Random) -> str:
-    """An action that leads astray or nowhere."""
+    """An unhelpful action."""
     return slip(subtasks.read(state.subtask).kind, action, state.observation, generator)
 
 
 def wrong_subtask(state: pi_h.State, subtask: str, generator: Random) -> str | None:
-    """The same subtask of something that is not there."""
+    """The same subtask with an absent thing."""
     return giving_up.wrong_subtask(subtask, state.observation, generator)
 
 

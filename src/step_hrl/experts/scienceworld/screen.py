@@ -1,4 +1,4 @@
-"""What the roles see, taken apart: the compact lines of :mod:`step_hrl.envs.scienceworld_text` as rooms and things."""
+"""Parse observations: the compact lines of :mod:`step_hrl.envs.scienceworld_text` into rooms and things."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _STAGE = re.compile(r"^(?P<name>.+?) in the (?P<stage>[a-z]+) stage\b.*$")
 class Thing:
     """One entry of a room or an inventory.
 
-    ``name`` is how an action refers to it; ``states`` holds words such as ``off`` or ``closed``; ``stage`` a plant's
-    stage of life; ``count`` how many alike lie side by side.
+    ``name`` is its name in actions; ``states`` holds words such as ``off`` or ``closed``; ``stage`` is a plant's life
+    stage; ``count`` is the number of equal things in the entry.
     """
 
     name: str
@@ -29,19 +29,17 @@ class Thing:
     count: int = 1
 
     def inside(self) -> Iterator[Thing]:
-        """Everything in it, at any depth."""
-        for thing in self.contents:
-            yield thing
-            yield from thing.inside()
+        """The things in it, at any depth."""
+        return _nested(self.contents)
 
     def holds(self, name: str) -> bool:
-        """Whether something of this name is in it, at any depth."""
+        """Whether a thing with this name is in it, at any depth."""
         return any(thing.name == name for thing in self.inside())
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An observation taken apart: the room, its things and doors (True is open), and what is held."""
+    """A parsed observation: the room, its things, its doors (True: open) and the things held."""
 
     room: str = ""
     things: tuple[Thing, ...] = ()
@@ -49,32 +47,27 @@ class Scene:
     held: tuple[Thing, ...] = ()
 
     def seen(self) -> Iterator[Thing]:
-        """Everything in the room at any depth, as listed on the screen."""
-        for thing in self.things:
-            yield thing
-            yield from thing.inside()
+        """The things in the room, at any depth, in the order of the observation."""
+        return _nested(self.things)
 
     def everything(self) -> Iterator[Thing]:
-        """Everything in the room, then everything held, at any depth."""
-        yield from self.seen()
-        for thing in self.held:
-            yield thing
-            yield from thing.inside()
+        """The things in the room, then those held, at any depth."""
+        return _nested((*self.things, *self.held))
 
     def find(self, name: str) -> Thing | None:
-        """The first thing an action of this name can mean, in the room or held: ``apple`` also means a red apple."""
+        """The first thing in the room or held that the name can refer to: ``apple`` includes a red apple."""
         return next((thing for thing in self.everything() if means(name, thing.name)), None)
 
     def has(self, name: str) -> bool:
-        """Whether a thing of this name is in the room."""
+        """Whether a thing with this name is in the room."""
         return any(means(name, thing.name) for thing in self.seen())
 
     def holding(self, name: str) -> bool:
-        """Whether a thing of this name is held."""
+        """Whether a thing with this name is held."""
         return any(means(name, thing.name) for thing in self.held)
 
     def alike(self, name: str) -> int:
-        """How many things an action of this name can mean, in the room or held; a plant's may say its stage of life."""
+        """Number of things in the room or held that the name can refer to; it may include a plant's life stage."""
         plant = _STAGE.match(name)
         if plant is None:
             return sum(thing.count for thing in self.everything() if means(name, thing.name))
@@ -82,7 +75,7 @@ class Scene:
         return sum(thing.count for thing in self.everything() if (thing.name, thing.stage) == wanted)
 
     def call(self, thing: Thing) -> str:
-        """How an action refers to a thing: by its name, and by what it contains where names alike lie around."""
+        """A thing's name in an action: with its contents where other things have the same name."""
         alike = sum(other.count for other in self.everything() if other.name == thing.name)
         if alike < 2 or not thing.contents:
             return thing.name
@@ -90,7 +83,7 @@ class Scene:
 
 
 def read(observation: Observation) -> Scene:
-    """Take an observation apart. Total: what cannot be read is left out.
+    """Parse an observation. Never raises: unparsable parts are omitted.
 
     >>> scene = read(Observation("", "kitchen: jug [water], stove off | Doors: hallway open", "orange"))
     >>> scene.room, [thing.name for thing in scene.seen()], scene.doors
@@ -102,7 +95,7 @@ def read(observation: Observation) -> Scene:
 
 
 def read_things(line: str) -> tuple[Thing, ...]:
-    """Things of a comma list with contents in square brackets.
+    """Parse a comma-separated list of things with contents in square brackets.
 
     >>> read_things("oven off closed, thermometer 10C, apple seed x5")[1:]
     (Thing(name='thermometer', states=('10C',), contents=(), stage='', count=1), \
@@ -113,13 +106,19 @@ Thing(name='apple seed', states=(), contents=(), stage='', count=5))
     return tuple(thing for part in _split(line) if (thing := _thing(part)).name)
 
 
-def means(name: str, shown: str) -> bool:
-    """Whether an action's word can mean a thing shown by that name.
+def means(name: str, full_name: str) -> bool:
+    """Whether a name in an action can refer to the thing with ``full_name``.
 
     >>> means("apple", "red apple"), means("apple", "apple seed")
     (True, False)
     """
-    return shown == name or shown.endswith(f" {name}")
+    return full_name == name or full_name.endswith(f" {name}")
+
+
+def _nested(things: tuple[Thing, ...]) -> Iterator[Thing]:
+    for thing in things:
+        yield thing
+        yield from _nested(thing.contents)
 
 
 def _doors(line: str) -> dict[str, bool]:

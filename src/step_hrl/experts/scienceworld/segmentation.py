@@ -1,4 +1,4 @@
-"""Any path cut into subtasks by its actions alone: for paths that the expert's own plans did not make."""
+"""Segment an action sequence into subtasks, for solutions that do not come from the expert's plans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from step_hrl.experts.scienceworld.subtasks import OTHER
 
 
 class Cut(NamedTuple):
-    """A subtask of a path: its kind, its sentence, and the actions ``start`` to ``end`` (exclusive)."""
+    """A subtask of a path: its kind, its text, and the actions ``start`` to ``end`` (exclusive)."""
 
     kind: str
     subtask: str
@@ -19,7 +19,7 @@ class Cut(NamedTuple):
 
 
 _ASIDE = re.compile(r"\d+|look around|inventory")
-"""Belongs to the subtask before it: the answer to "which one?", and looks that show what is on the screen anyway."""
+"""Actions that continue any subtask: answers to "which one?" and looks, which add nothing to the observation."""
 _SENTENCES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("go", re.compile(r"(?:open door to|go to|go) (?P<thing>.+)"), "go to the {thing}"),
     ("focus", re.compile(r"focus on (?P<thing>.+)"), "focus on the {thing}"),
@@ -39,7 +39,7 @@ _SENTENCES: tuple[tuple[str, re.Pattern[str], str], ...] = (
 
 
 def cut(actions: Sequence[str]) -> list[Cut]:
-    """Cut a path: every run of moves through doors is one subtask, and so is every run of like actions on one thing."""
+    """Segment a path: consecutive moves through doors, or equal actions on one thing, form a subtask."""
     cuts: list[Cut] = []
     for index, action in enumerate(actions):
         kind, subtask = _name(action)

@@ -1,4 +1,4 @@
-"""What a plan decides from: the completed subtasks, the last one's final progress and the screen."""
+"""The input of a plan: completed subtasks, final progress of the last one, and observation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from step_hrl.experts.scienceworld.subtasks import Subtask
 
 @dataclass(frozen=True)
 class Situation:
-    """The high level's state, taken apart."""
+    """The high level's state, parsed."""
 
     completed: tuple[str, ...]
     final_progress: str
@@ -19,7 +19,7 @@ class Situation:
 
     @property
     def facts(self) -> facts.Facts:
-        """Facts of the last subtask's final progress."""
+        """The facts of the last subtask's final progress."""
         return facts.parse(self.final_progress)
 
     def last(self, *kinds: str) -> Subtask | None:
@@ -28,9 +28,13 @@ class Situation:
         return next((subtask for subtask in read if subtask.kind in kinds), None)
 
     def did(self, text: str) -> bool:
-        """Whether this very subtask was completed."""
+        """Whether this subtask was completed."""
         return text in self.completed
 
+    def first_open(self, *subtasks: str) -> str | None:
+        """The first of these subtasks that is not completed."""
+        return next((subtask for subtask in subtasks if not self.did(subtask)), None)
+
     def go(self, room: str) -> str | None:
-        """The subtask of going to a room; None where one is in it already."""
+        """The subtask of going to a room; None in that room."""
         return None if self.scene.room == room else subtasks.say("go", room=room)

@@ -1,6 +1,6 @@
-"""The low level's everyday skills: walk, look for something, focus on it, take it, put it somewhere.
+"""Basic skills of the low level: go to a room, search for a thing, focus on it, take it, put it somewhere.
 
-A rule takes the words of a subtask, the facts of the progress and the screen; its decision is None where it has none.
+A rule maps the words of a subtask, the facts of the progress and the scene to a decision, or None where none applies.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ Words = dict[str, str]
 Rule = Callable[[Words, Facts, Scene], Decision | None]
 
 NOTHING_LEFT = Decision("look around", True)
-"""What completes a subtask that turns out to be done already, or not to be possible."""
+"""Completes a subtask that is already done or impossible."""
 
 _OPENED_FIRST = ("fridge", "freezer", "cupboard", "oven")
-"""In which order closed things are opened to look for something; any others as listed."""
+"""Things to open first in a search; others follow in the order of the observation."""
 
 
 def search(scene: Scene) -> Decision | None:
-    """Open the next closed thing of the room; None where everything is open."""
+    """Open the next closed thing in the room; None where all are open."""
     closed = [thing.name for thing in scene.things if "closed" in thing.states]
     ranked = sorted(closed, key=lambda thing: _OPENED_FIRST.index(thing) if thing in _OPENED_FIRST else 9)
     return Decision(f"open {ranked[0]}", False) if ranked else None
 
 
 def focus(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    """Focus on a thing. Of several alike the world asks which one is meant: then only the answer completes it."""
+    """Focus on a thing. If several match, the environment asks which one is meant, and the answer completes it."""
     if "focused" in facts:
         return NOTHING_LEFT
     return Decision(f"focus on {words['thing']}", scene.alike(words["thing"]) < 2)
 
 
 def pick_up(words: Words, facts: Facts, scene: Scene) -> Decision | None:
-    """Pick a thing up; of several alike, see :func:`focus`."""
+    """Pick up a thing; if several match, see :func:`focus`."""
     if words["thing"] in fact.items(facts, "holding"):
         return NOTHING_LEFT
     return Decision(f"pick up {words['thing']}", scene.alike(words["thing"]) < 2)

@@ -1,4 +1,4 @@
-"""ScienceWorld's own solutions, replayed where the rules do not reach the full score."""
+"""ScienceWorld's gold paths, replayed where the rules do not reach the full score."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ class GoldPaths:
     """The simulator's gold paths as scripts; see :class:`~step_hrl.experts.base.Solutions`."""
 
     def actions(self, env: TextEnv, task: Task) -> list[str]:
-        """The simulator's own solution."""
+        """The simulator's gold actions for a task."""
         return cast(Any, env).gold_actions(task)
 
     def cleaned(self, replay: Episode) -> Mapping[str, list[str]]:
-        """``pruned``: without no-ops; ``renamed``: things are also called by the names that answers use."""
+        """``pruned``: without no-ops; ``renamed``: also with the names of things that answers use."""
         return {"renamed": cleaning.rename(replay.steps), "pruned": cleaning.prune(replay.steps)}
 
     def script(self, actions: Sequence[str]) -> list[str]:
-        """Subtasks from the actions alone; the last action of each completes it."""
+        """Utterances for subtasks derived from the actions; the last action of each completes it."""
         lines: list[str] = []
         for cut in segmentation.cut(actions):
             lines.append(high_level.utterance(cut.subtask))
-            taken = actions[cut.start : cut.end]
-            lines += [
-                low_level.utterance(Decision(action, place == len(taken))) for place, action in enumerate(taken, 1)
-            ]
+            last = cut.end - 1
+            lines += [low_level.utterance(Decision(actions[i], i == last)) for i in range(cut.start, cut.end)]
         return lines

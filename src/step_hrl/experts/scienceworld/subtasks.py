@@ -1,4 +1,4 @@
-"""The subtasks the expert names: one sentence a kind, written and read back by the same pattern."""
+"""The expert's subtasks: one sentence per kind, formatted and parsed with the same pattern."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 OTHER = "other"
-"""The kind of a subtask that follows none of the sentences."""
+"""The kind of a subtask that matches none of the sentences."""
 
 SENTENCES: dict[str, str] = {
     "go": "go to the {room}",
@@ -34,18 +34,18 @@ SENTENCES: dict[str, str] = {
     "grow": "wait for the {thing} to grow",
     "melt": "melt the {thing} in the oven and measure its temperature",
 }
-"""What each kind says; the words in braces are the expert's choices, always visible on the screen or in the task."""
+"""The sentence of each kind; the words in braces are filled from the observation or the task."""
 
 
 class Subtask(NamedTuple):
-    """A subtask read back: its kind, and the words that fill its sentence."""
+    """A parsed subtask: its kind and the words in its sentence."""
 
     kind: str
     words: dict[str, str]
 
 
 def say(kind: str, **words: str) -> str:
-    """The sentence of a kind.
+    """Format the sentence of a kind.
 
     >>> say("put", thing="chair", place="red box")
     'put the chair in the red box'
@@ -54,7 +54,7 @@ def say(kind: str, **words: str) -> str:
 
 
 def read(text: str) -> Subtask:
-    """Kind and words of a sentence; kind ``other`` where it is none of ours.
+    """Parse a sentence into kind and words; the kind is ``other`` where no sentence matches.
 
     >>> read("focus on the dove egg and pick it up")
     Subtask(kind='take', words={'thing': 'dove egg'})

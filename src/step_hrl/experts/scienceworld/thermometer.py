@@ -1,4 +1,4 @@
-"""use-thermometer: measure a substance and put it in the box that its temperature says."""
+"""use-thermometer: measure a substance and put it in the box for its temperature."""
 
 from __future__ import annotations
 
