@@ -32,21 +32,21 @@ class HistoryHrlAgent:
         over = False
         while not over:
             high = high_level.State(task.instruction, completed, NOTHING, observation)
-            subtask: str | None = log.begin(high, (yield Ask(Role.HIGH, high)))
+            subtask = log.begin(high, (yield Ask(Role.HIGH, high)))
             if subtask is None:
                 return
-            state, subtask_done = transcript.State("Subtask", subtask, (), observation, self._bounds), False
+            subtask_done = False
+            state = transcript.State("Subtask", subtask, (), observation, self._bounds)
             while not (subtask_done or over):
                 reply: Utterance = yield Ask(Role.LOW, state)
                 decision = parse_or_none(low_level.parse, reply)
                 outcome: Outcome = yield Act(decision.action if decision else self._unreadable_action)
-                step = new_step(state.observation, reply, decision, outcome, dropped=state.dropped)
+                step = new_step(observation, reply, decision, outcome, dropped=state.dropped)
                 log.step(step)
-                state, over = state.after(step), outcome.over
+                state, observation, over = state.after(step), outcome.observation, outcome.over
                 subtask_done = step.subtask_done and (step.is_valid_action or self._complete_on_invalid_action)
             log.end(subtask_done=subtask_done)
             completed = (*completed, subtask)
-            observation = state.observation
 
     def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode into high-level and low-level transitions; see :class:`~step_hrl.agents.base.Agent`."""
