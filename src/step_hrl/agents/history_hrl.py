@@ -28,25 +28,25 @@ class HistoryHrlAgent:
 
     def play(self, task: Task, observation: Observation, log: EpisodeLog) -> Play:
         """Play one episode; see :class:`~step_hrl.agents.base.Agent`."""
-        completed: tuple[str, ...] = ()
+        completed: list[str] = []
         over = False
         while not over:
-            high = high_level.State(task.instruction, completed, NOTHING, observation)
-            subtask = log.begin(high, (yield Ask(Role.HIGH, high)))
+            state = high_level.State(task.instruction, tuple(completed), NOTHING, observation)
+            subtask = log.begin(state, (yield Ask(Role.HIGH, state)))
             if subtask is None:
                 return
             subtask_done = False
-            state = transcript.State("Subtask", subtask, (), observation, self._bounds)
+            history = transcript.State("Subtask", subtask, (), observation, self._bounds)
             while not (subtask_done or over):
-                reply: Utterance = yield Ask(Role.LOW, state)
+                reply: Utterance = yield Ask(Role.LOW, history)
                 decision = parse_or_none(low_level.parse, reply)
                 outcome: Outcome = yield Act(decision.action if decision else self._unreadable_action)
-                step = new_step(observation, reply, decision, outcome, dropped=state.dropped)
+                step = new_step(observation, reply, decision, outcome, dropped=history.dropped)
                 log.step(step)
-                state, observation, over = state.after(step), outcome.observation, outcome.over
+                history, observation, over = history.after(step), outcome.observation, outcome.over
                 subtask_done = step.subtask_done and (step.is_valid_action or self._complete_on_invalid_action)
             log.end(subtask_done=subtask_done)
-            completed = (*completed, subtask)
+            completed.append(subtask)
 
     def transitions(self, episode: Episode, verifier: SubtaskVerifier) -> list[Transition]:
         """Cut an episode into high-level and low-level transitions; see :class:`~step_hrl.agents.base.Agent`."""
