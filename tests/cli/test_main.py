@@ -186,3 +186,41 @@ def test_help_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     output = capsys.readouterr().out
     for command in ("run", "demos", "train", "eval", "play", "doctor"):
         assert command in output
+
+
+def test_the_package_is_the_command(tmp_path: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "step_hrl", "--version"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert answer.stdout.strip() == f"step-hrl {metadata.version('step-hrl')}"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--oracle", "hihg"], "--oracle hihg: the agent step_hrl has no such role; did you mean high?"),
+        (["agent.type=flat", "--oracle", "high"], "--oracle high: the agent flat has no such role; known: low"),
+        (
+            ["agent.type=history_hrl", "--oracle", "low"],
+            "--oracle low: the low level of history_hrl reads a transcript, which no expert does; "
+            "choose another role, or agent.type=step_hrl",
+        ),
+    ],
+)
+def test_an_oracle_that_cannot_answer_is_refused(
+    recipe: Path, words: list[str], problem: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert step_hrl(monkeypatch, capsys, "eval", "small.yaml", *words) == (2, f"step-hrl: {problem}")
+
+
+def test_a_run_of_the_version_before_is_refused(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recipe.parent / "runs/small/demonstrations"
+    folder.mkdir(parents=True)
+    (folder / "stamp.json").write_text("{}")
+    (folder / "episodes.jsonl").write_text("")
+    code, line = step_hrl(monkeypatch, capsys, "run", "small.yaml")
+    assert code == 2
+    assert "made by step-hrl 0.1, whose runs this version cannot resume; give this run another folder" in line
+    assert sorted(path.name for path in folder.iterdir()) == ["episodes.jsonl", "stamp.json"]
