@@ -30,7 +30,7 @@ from step_hrl.models.collate import (
     TransitionBatch,
     TransitionTokens,
     collate,
-    pieces,
+    split_trajectory,
     tokenize_trajectories,
 )
 from step_hrl.models.critics import Critics, Estimates
@@ -261,7 +261,9 @@ def returns(transitions: Sequence[TransitionTokens]) -> list[float]:
 
 def _fitting(trajectories: Sequence[Trajectory], config: OfflineRLConfig) -> list[Trajectory]:
     """Trajectories cut to half a batch at most, so that a batch holds several situations."""
-    return [piece for trajectory in trajectories for piece in pieces(trajectory, config.tokens_per_batch // 2)]
+    return [
+        piece for trajectory in trajectories for piece in split_trajectory(trajectory, config.tokens_per_batch // 2)
+    ]
 
 
 def _at(hidden: Tensor, places: Tensor) -> Tensor:
