@@ -46,8 +46,8 @@ from step_hrl.models.collate import (
     TransitionTokens,
     batches_of_similar_length,
     collate,
-    split_trajectory,
     rounded,
+    split_trajectory,
 )
 from step_hrl.models.critics import Critics
 from step_hrl.training.loop import LENGTH_MULTIPLE
@@ -118,7 +118,7 @@ def ours(file: str) -> Update:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        objective.updated()
+        objective.after_update()
         return len(batch)
 
     return update
@@ -164,7 +164,7 @@ def public_schedule(file: str) -> Update:
             (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
         actor.step()
         actor.zero_grad()
-        objective.updated()
+        objective.after_update()
         return len(chosen)
 
     return update
