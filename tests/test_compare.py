@@ -52,7 +52,7 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
         r"^\w+, seed \d: cell (\d) of 4(?:, about (\d+\.\d) min left)?$", first.getvalue(), re.MULTILINE
     )
     assert [(cell, bool(left)) for cell, left in headings] == [("1", False), ("2", True), ("3", True), ("4", True)]
-    assert "behaviour cloning: " in first.getvalue()
+    assert "behavior cloning: " in first.getvalue()
     assert list(found) == ["step_hrl", "flat"]
     assert [compared.episodes for compared in found.values()] == [8, 8]
     folder = Path("runs/small")
@@ -125,7 +125,7 @@ def test_an_unknown_cell_is_refused(recipe: Path) -> None:
         (["compare.agents.flat.agnt.type=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
         (["compare.agents.flat.agent.typ=flat"], "compare.agents.flat.agent.typ: unknown key; did you mean type?"),
         (["compare.seeds=[1,1]"], "seeds named twice"),
-        (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, with stage 2 in the recipe"),
+        (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, although the recipe has stage 2"),
         (["compare.agents={../a: {}, b: {}}"], "names no folder"),
     ],
 )
@@ -155,7 +155,7 @@ collection: {per_task: 2}
     trained = sorted(path.parts[3] for path in Path("runs/small/seed0").glob("*/offline_rl"))
     assert trained == ["no_expert_data", "step_hrl"]
     # All three begin with the same stage 1, which is trained and played once.
-    assert len(re.findall("^behaviour cloning: .* decisions of", console.getvalue(), re.MULTILINE)) == 1
+    assert len(re.findall("^behavior cloning: .* decisions from", console.getvalue(), re.MULTILINE)) == 1
     for file in ("behavior_cloning/policy/model.safetensors", "evaluation/behavior_cloning-seen/episodes.jsonl"):
         assert len({path.read_bytes() for path in Path("runs/small/seed0").glob(f"*/{file}")}) == 1
     assert found["no_stage_2"].wall_time.training > 0
@@ -173,4 +173,4 @@ def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:
     console = io.StringIO()
     Comparison(load_recipe(recipe, ["compare.tokens=5000"]), Console(file=console, width=400)).run_only(["twin/0"])
     assert "inputs have changed (settings.tokens)" in console.getvalue()
-    assert len(re.findall("^behaviour cloning: .* decisions of", console.getvalue(), re.MULTILINE)) == 1
+    assert len(re.findall("^behavior cloning: .* decisions from", console.getvalue(), re.MULTILINE)) == 1
