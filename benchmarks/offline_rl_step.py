@@ -46,8 +46,8 @@ from step_hrl.models.collate import (
     TransitionTokens,
     batches_of_similar_length,
     collate,
-    pieces,
     rounded,
+    split_trajectory,
 )
 from step_hrl.models.critics import Critics
 from step_hrl.training.loop import LENGTH_MULTIPLE
@@ -106,7 +106,7 @@ def ours(file: str) -> Update:
     at_random = list(islice(batches(singly(trajectories)), 200))
     padded = [BATCH * max(len(trajectory.transitions[0]) for trajectory in batch) for batch in at_random]
     tokens = sum(padded) // len(padded)
-    samples = [piece for trajectory in trajectories for piece in pieces(trajectory, tokens // 2)]
+    samples = [part for trajectory in trajectories for part in split_trajectory(trajectory, tokens // 2)]
     sizes = [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
     order = cycle(batches_of_similar_length(sizes, tokens, 0, 0))
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-5, fused=True)
@@ -118,7 +118,7 @@ def ours(file: str) -> Update:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        objective.updated()
+        objective.after_update()
         return len(batch)
 
     return update
@@ -164,7 +164,7 @@ def public_schedule(file: str) -> Update:
             (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
         actor.step()
         actor.zero_grad()
-        objective.updated()
+        objective.after_update()
         return len(chosen)
 
     return update

@@ -125,7 +125,7 @@ def test_an_unknown_cell_is_refused(recipe: Path) -> None:
         (["compare.agents.flat.agnt.type=flat"], "compare.agents.flat.agnt: unknown key; did you mean agent?"),
         (["compare.agents.flat.agent.typ=flat"], "compare.agents.flat.agent.typ: unknown key; did you mean type?"),
         (["compare.seeds=[1,1]"], "seeds named twice"),
-        (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, with stage 2 in the recipe"),
+        (["offline_rl.epochs=2"], "compare.offline_rl_tokens: missing, although the recipe has stage 2"),
         (["compare.agents={../a: {}, b: {}}"], "names no folder"),
     ],
 )

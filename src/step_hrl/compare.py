@@ -1,6 +1,6 @@
-"""Agents against one another: each trained and played once a seed, on the same demonstrations, tasks and tokens.
+"""Comparison of agents, each trained and evaluated once per seed on the same demonstrations, tasks and token budget.
 
-A cell is one agent with one seed, a recipe's run in a folder of its own. Cells that are finished are not done again.
+A cell is one agent with one seed: a recipe's run in its own folder. Finished cells are skipped.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from step_hrl.runs.timing import seconds
 from step_hrl.types import Episode
 
 COMPARISON_VERSION = 1
-"""Version of ``comparison.json``; raised whenever a field changes meaning."""
+"""Version of ``comparison.json``; it increases whenever a field changes meaning."""
 
 
 class Comparison:
-    """A recipe's agents, in cells below its output folder."""
+    """The cells of a recipe's agents, in folders below its output folder."""
 
     def __init__(self, recipe: Recipe, console: Console) -> None:
-        """Check all cells' recipes at once. Raises :class:`~step_hrl.errors.StepHrlError`."""
+        """Create and check the recipes of all cells. Raises :class:`~step_hrl.errors.StepHrlError`."""
         if recipe.compare is None:
             raise RecipeError("compare", "not in the recipe", "add a section `compare:` with `agents:` and `tokens:`")
         if recipe.offline_rl is not None and recipe.compare.offline_rl_tokens is None:
-            remedy = "say how many tokens each agent reads in it, or leave out `offline_rl:`"
-            raise RecipeError("compare.offline_rl_tokens", "missing, with stage 2 in the recipe", remedy)
+            remedy = "set each agent's tokens in stage 2, or remove `offline_rl:`"
+            raise RecipeError("compare.offline_rl_tokens", "missing, although the recipe has stage 2", remedy)
         self._recipe = recipe
         self.lock = RunLock(recipe.folder)
         self._compare: CompareConfig = recipe.compare
@@ -56,22 +56,25 @@ class Comparison:
         }
 
     def run(self) -> dict[str, dict[str, Compared]]:
-        """Run what is not done yet, then compare: by split, by agent. Writes JSON, Markdown and plots."""
+        """Run the unfinished cells, then compare agents on each split; return the results by split and agent.
+
+        Writes ``comparison.json``, ``comparison.md`` and plots.
+        """
         with self.lock:
             return self._run_all()
 
     def _run_all(self) -> dict[str, dict[str, Compared]]:
         write_if_changed(self._recipe.folder / RECIPE_FILE, to_yaml(self._recipe))
         for number, (name, seed) in enumerate(self._cells, start=1):
-            place = f"cell {number} of {len(self._cells)}{self._left()}"
-            self._console.print(f"{name}, seed {seed}: {place}", markup=False, style="bold")
+            position = f"cell {number} of {len(self._cells)}{self._time_left()}"
+            self._console.print(f"{name}, seed {seed}: {position}", markup=False, style="bold")
             self._run(name, seed)
         results = {split: self._compared(split) for split in self._recipe.evaluation.splits}
         self._write(results)
         return results
 
     def run_only(self, cells: Sequence[str]) -> None:
-        """Run some cells, such as ``flat/1``; others may be run beside them, by processes that share the folder.
+        """Run some cells, such as ``flat/1``; other processes may run other cells of the same folder meanwhile.
 
         Raises :class:`~step_hrl.errors.RecipeError` for a cell that does not exist.
         """
@@ -82,31 +85,31 @@ class Comparison:
         for cell in cells:
             self._console.print(cell, markup=False, style="bold")
             self._run(*by_name[cell])
-        left = [cell for cell, place in by_name.items() if not _is_finished(self._cells[place])]
-        told = f"not finished: {', '.join(left)}" if left else "all cells are finished: compare without --only"
-        self._console.print(told, markup=False)
+        unfinished = [cell for cell, key in by_name.items() if not _is_finished(self._cells[key])]
+        finished = "all cells are finished: compare without --only"
+        self._console.print(f"not finished: {', '.join(unfinished)}" if unfinished else finished, markup=False)
 
     def _run(self, name: str, seed: int) -> None:
-        """Run a cell. Who differs only in stage 2 from another begins with that one's stage 1, if it is there."""
+        """Run a cell. It reuses stage 1 of a cell of the same seed that differs only in stage 2."""
         cell = self._cells[name, seed]
         agents = self._compare.agents
         with cell.lock:
             for other, variant in agents.items():
                 if other != name and variant.agent == agents[name].agent:
-                    self._share_stage_1(self._cells[other, seed].context.layout, cell.context.layout)
+                    self._copy_stage_1(self._cells[other, seed].context.layout, cell.context.layout)
             cell.run()
 
-    def _share_stage_1(self, done: RunLayout, begun: RunLayout) -> None:
-        """Copy a policy of stage 1 and what it has played to a cell that has none."""
-        policy = done.policy(0)
-        if not policy.is_dir() or begun.policy(0).parent.exists():
+    def _copy_stage_1(self, source: RunLayout, target: RunLayout) -> None:
+        """Copy the policy of stage 1 and its finished evaluations to a cell that has not started stage 1."""
+        policy = source.policy(0)
+        if not policy.is_dir() or target.policy(0).parent.exists():
             return
-        _copy(policy.parent, begun.policy(0).parent)
+        _copy(policy.parent, target.policy(0).parent)
         for split in self._recipe.evaluation.splits:
-            played = done.evaluation(done.label(policy), split)
-            if (played / SUMMARY_FILE).is_file():
-                _copy(played, begun.evaluations / played.name)
-        self._console.print(f"behavior cloning: {policy} is taken over", markup=False)
+            evaluation = source.evaluation(source.label(policy), split)
+            if (evaluation / SUMMARY_FILE).is_file():
+                _copy(evaluation, target.evaluations / evaluation.name)
+        self._console.print(f"behavior cloning: reusing {policy}", markup=False)
 
     def _cell(self, name: str, variant: AgentVariant, seed: int) -> Recipe:
         """The recipe of one agent with one seed."""
@@ -128,18 +131,18 @@ class Comparison:
         }
         return self._recipe.model_copy(update=changes)
 
-    def _left(self) -> str:
-        """How long all will still take, if cells take as long as those that are finished; nothing while none is."""
-        done = [_spent_seconds(pipeline) for pipeline in self._cells.values() if _is_finished(pipeline)]
-        left = len(self._cells) - len(done)
-        return f", about {left * sum(done) / len(done) / 60:.1f} min left" if done and left else ""
+    def _time_left(self) -> str:
+        """The time left, from the mean time of the finished cells; empty while none is finished."""
+        finished = [_spent_seconds(pipeline) for pipeline in self._cells.values() if _is_finished(pipeline)]
+        left = len(self._cells) - len(finished)
+        return f", about {left * sum(finished) / len(finished) / 60:.1f} min left" if finished and left else ""
 
     def _compared(self, split: str) -> dict[str, Compared]:
-        played: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}
+        episodes: dict[str, dict[int, list[Episode]]] = {name: {} for name in self._compare.agents}
         for (name, seed), pipeline in self._cells.items():
-            played[name][seed] = pipeline.evaluation(split, pipeline.policy_folder).load()
+            episodes[name][seed] = pipeline.evaluation(split, pipeline.policy_folder).load()
         prices = Prices(**self._compare.prices.model_dump()) if self._compare.prices else None
-        return compare(played, self._shapes, prices, self._training_tokens, self._wall_times(split, played))
+        return compare(episodes, self._shapes, prices, self._training_tokens, self._wall_times(split, episodes))
 
     @property
     def _training_tokens(self) -> dict[str, int]:
@@ -150,20 +153,20 @@ class Comparison:
             for name, variant in self._compare.agents.items()
         }
 
-    def _wall_times(self, split: str, played: Mapping[str, Mapping[int, Sequence[Episode]]]) -> dict[str, WallTime]:
+    def _wall_times(self, split: str, episodes: Mapping[str, Mapping[int, Sequence[Episode]]]) -> dict[str, WallTime]:
         times: dict[str, WallTime] = {}
-        for agent, episodes in played.items():
+        for agent, by_seed in episodes.items():
             cells = [pipeline for (name, _), pipeline in self._cells.items() if name == agent]
             times[agent] = WallTime(
                 training=sum(map(_training_seconds, cells)) / len(cells),
                 playing=sum(seconds(cell.evaluation(split, cell.policy_folder).folder) for cell in cells)
-                / sum(map(len, episodes.values())),
+                / sum(map(len, by_seed.values())),
             )
         return times
 
     @property
     def _lengths(self) -> dict[str, float]:
-        """Mean actions of the expert, by task, over the first seed's demonstrations."""
+        """The expert's mean number of actions, by task, over the first seed's demonstrations."""
         actions: dict[str, list[int]] = {}
         for episode in next(iter(self._cells.values())).demonstrations.load():
             actions.setdefault(episode.task.name, []).append(len(episode.steps))
@@ -171,7 +174,7 @@ class Comparison:
 
     @property
     def _shapes(self) -> dict[str, Shape]:
-        """The policies' shapes; adapters do not tell theirs."""
+        """The policies' decoder shapes, without those of adapters, whose folders have no ``config.json``."""
         folders = {name: pipeline.policy_folder for (name, _), pipeline in self._cells.items()}
         return {name: Shape.read(folder) for name, folder in folders.items() if (folder / "config.json").is_file()}
 
@@ -205,7 +208,7 @@ class Comparison:
 
 
 def _is_finished(pipeline: Pipeline) -> bool:
-    """Whether the latest policy has been scored on all of the recipe's splits."""
+    """Whether the last round's policy has been evaluated on all of the recipe's splits."""
     splits = pipeline.recipe.evaluation.splits
     return all(pipeline.evaluation(split, pipeline.policy_folder).is_done for split in splits)
 
@@ -218,14 +221,14 @@ def _training_seconds(pipeline: Pipeline) -> float:
 def _spent_seconds(pipeline: Pipeline) -> float:
     """Wall time of all stages except the demonstrations."""
     layout = pipeline.context.layout
-    played = [layout.collected(number).parent for number in pipeline.rounds]
+    folders = [layout.collected(number).parent for number in pipeline.rounds]
     for split in pipeline.recipe.evaluation.splits:
         for policy in {layout.policy(0), pipeline.policy_folder}:
-            played.append(pipeline.evaluation(split, policy).folder)
-    return _training_seconds(pipeline) + sum(map(seconds, played))
+            folders.append(pipeline.evaluation(split, policy).folder)
+    return _training_seconds(pipeline) + sum(map(seconds, folders))
 
 
 def _copy(stage: Path, target: Path) -> None:
-    """A stage's files and its policy, without what training could go on from."""
+    """Copy a stage's folder without its checkpoints."""
     with written_whole(target) as scratch:
         shutil.copytree(stage, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint-*"))

@@ -1,7 +1,6 @@
-"""Episodes to figures: scores with their uncertainty, tokens spent, and how often something went wrong.
+"""Metrics of episodes: scores with confidence intervals, token counts and failure rates.
 
-Pure but for :func:`write_summary` and :func:`read_summary`. Scores are in [0, 1] in the data; the table prints them in
-[0, 100].
+Pure except for :func:`write_summary` and :func:`read_summary`. Scores are in [0, 1]; tables print them in [0, 100].
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from step_hrl.runs.files import write_atomically
 from step_hrl.types import Episode, Role
 
 SUMMARY_VERSION = 2
-"""Version of the summary file; raised whenever a field changes meaning."""
+"""Version of the summary file; it increases whenever a field changes meaning."""
 
 CONFIDENCE = 0.95
 _BLOCK_VALUES = 1_000_000
@@ -39,12 +38,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured over one group of episodes. Shares and rates are in [0, 1].
+    """The metrics of a group of episodes. Shares and rates are in [0, 1].
 
-    ``failure_rate`` is the share of episodes with an error; they count in ``mean_score`` with the score recorded.
+    ``failure_rate`` is the share of episodes with an error; they count in ``mean_score`` with the score they reached.
     ``mean_steps`` counts actions. ``tokens_per_step`` is prompt plus completion tokens by role, divided by all actions;
-    ``longest_prompt_tokens`` the longest prompt of a single decision. ``invalid_action_share`` is taken over actions
-    (an unreadable reply is one of them), ``unreadable_share`` over the replies of all three roles.
+    ``longest_prompt_tokens`` is the longest prompt of a single decision. ``invalid_action_share`` is a share of the
+    actions (which include unreadable replies), ``unreadable_share`` of the replies of all three roles.
     """
 
     episodes: int
@@ -62,10 +61,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of an evaluation: overall and by task name.
+    """The metrics of an evaluation, overall and by task name.
 
-    ``overall.mean_score`` is the mean over episodes, so that tasks count by how many episodes they have;
-    ``mean_score_over_tasks`` is the mean of the tasks' means, so that every task counts the same.
+    ``overall.mean_score`` is the mean over episodes, which weights tasks by their number of episodes;
+    ``mean_score_over_tasks`` is the mean of the tasks' means, which weights all tasks equally.
     """
 
     overall: Figures
@@ -77,15 +76,15 @@ class Summary:
     bootstrap_resamples: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures as plain JSON values."""
+        """Return the summary as plain JSON values."""
         return to_json(self)
 
 
 def summarize(episodes: Iterable[Episode], *, seed: int, resamples: int = 2000) -> Summary:
     """Summarize episodes, failed ones included.
 
-    ``seed`` and ``resamples`` are the bootstrap's; the same episodes give the same intervals, in whatever order they
-    come. Episodes are resampled as if independent; for the mean over tasks, within each task. Raises
+    ``seed`` and ``resamples`` are the bootstrap's; intervals do not depend on the order of the episodes. Episodes are
+    resampled as if independent; for the mean over tasks, within each task. Raises
     :class:`~step_hrl.errors.DataError` where there are no episodes.
     """
     played = list(episodes)
@@ -95,14 +94,14 @@ def summarize(episodes: Iterable[Episode], *, seed: int, resamples: int = 2000) 
     for episode in played:
         groups.setdefault(episode.task.name, []).append(episode)
     by_task = {name: _figures(groups[name], seed, resamples) for name in sorted(groups)}
-    task_draws = [
+    task_means = [
         _resampled_means(groups[name], np.random.default_rng([seed, index]), resamples)
         for index, name in enumerate(by_task)
     ]
     return Summary(
         overall=_figures(played, seed, resamples),
         mean_score_over_tasks=_ratio(sum(figures.mean_score for figures in by_task.values()), len(by_task)),
-        mean_score_over_tasks_interval=_interval(np.mean(task_draws, axis=0)),
+        mean_score_over_tasks_interval=_interval(np.mean(task_means, axis=0)),
         by_task=by_task,
         splits=tuple(sorted({episode.task.split for episode in played})),
         bootstrap_seed=seed,
@@ -111,30 +110,30 @@ def summarize(episodes: Iterable[Episode], *, seed: int, resamples: int = 2000) 
 
 
 def table(summaries: Mapping[str, Summary]) -> Table:
-    """Lay summaries side by side, one column each under its name; scores and shares in [0, 100].
+    """A table of summaries, one column each under its name; scores and shares in [0, 100].
 
-    Below the overall rows stands each task's mean score, with how many episodes it had and how many of them failed.
+    The overall rows come first, then the mean score of each task with the numbers of its episodes and failures.
     """
     columns = list(summaries.values())
-    shown = Table(title="Scores out of 100, with 95% bootstrap intervals", title_justify="left")
-    shown.add_column("", overflow="fold")
+    result = Table(title="Scores out of 100, with 95% bootstrap intervals", title_justify="left")
+    result.add_column("", overflow="fold")
     for name in summaries:
-        shown.add_column(escape(name), justify="right")
+        result.add_column(escape(name), justify="right")
     for row in overview(columns):
-        shown.add_row(*map(escape, row))
-    shown.add_section()
+        result.add_row(*map(escape, row))
+    result.add_section()
     for row in by_task(columns):
-        shown.add_row(*map(escape, row))
-    return shown
+        result.add_row(*map(escape, row))
+    return result
 
 
 def overview(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
-    """The overall figures, one row each: what it is, then each summary's."""
+    """The overall metrics, one row each: its label, then a cell for each summary."""
     return [(label, *map(cell, summaries)) for label, cell in _ROWS]
 
 
 def by_task(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
-    """Each task's mean score, one row each: its name, then each summary's, with the number of its episodes."""
+    """The tasks' mean scores, one row each: the task's name, then a cell for each summary."""
     tasks = sorted({task for summary in summaries for task in summary.by_task})
     return [(task, *(_task_cell(summary.by_task.get(task)) for summary in summaries)) for task in tasks]
 
@@ -145,9 +144,9 @@ def write_summary(
     provenance: Mapping[str, str],
     value_rank_correlation: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a summary as JSON, with what it was measured on and with (``provenance``), in one piece.
+    """Write a summary as JSON, atomically, with its provenance.
 
-    ``value_rank_correlation`` says, of a policy with critics, how V(s) goes with the return that return_to_go, by role.
+    ``value_rank_correlation`` is that of V(s) with the return to go, by role, for a policy with critics.
 
     Raises :class:`~step_hrl.errors.DataError` where it cannot be written.
     """
@@ -158,7 +157,7 @@ def write_summary(
 
 
 def read_summary(path: Path) -> tuple[Summary, dict[str, str]]:
-    """A summary as it was written, and on what it was measured and with (``provenance``).
+    """Read a summary and its provenance.
 
     Raises :class:`~step_hrl.errors.DataError` for a file that is missing, damaged or of another version.
     """
@@ -213,24 +212,25 @@ def _longest_prompt(episode: Episode) -> int:
 
 
 def _replies(episodes: Iterable[Episode]) -> tuple[int, int]:
-    """Replies in all, and those that could not be parsed. An agent without some role has no replies of that role."""
+    """The number of replies, and of those that could not be parsed. Only roles that the agent asked have replies."""
     replies = unreadable = 0
     for episode in episodes:
         for segment in episode.segments:
-            bad = segment.unreadable is not None
-            replies += bad or segment.usage.total > 0
-            unreadable += bad
+            is_unreadable = segment.unreadable is not None
+            replies += is_unreadable or segment.usage.total > 0
+            unreadable += is_unreadable
         for step in episode.steps:
-            bad_of = {Role.LOW: step.unreadable is not None, Role.PROGRESS: step.progress_unreadable is not None}
-            replies += len(step.usages.keys() | {role for role, bad in bad_of.items() if bad})
-            unreadable += sum(bad_of.values())
+            raw_replies = {Role.LOW: step.unreadable, Role.PROGRESS: step.progress_unreadable}
+            unreadable_roles = {role for role, text in raw_replies.items() if text is not None}
+            replies += len(step.usages.keys() | unreadable_roles)
+            unreadable += len(unreadable_roles)
     return replies, unreadable
 
 
 def _resampled_means(
     episodes: Sequence[Episode], generator: np.random.Generator, resamples: int
 ) -> NDArray[np.float64]:
-    """The mean scores of ``resamples`` samples drawn with replacement: shape (resamples,)."""
+    """Mean scores of ``resamples`` bootstrap samples: shape (resamples,)."""
     scores = np.sort(np.array([episode.score for episode in episodes], dtype=np.float64))
     rows = max(1, _BLOCK_VALUES // len(scores))
     blocks = [

@@ -1,4 +1,4 @@
-"""Every equation that is minimised: pure functions of tensors. B is the batch, L the padded length in tokens."""
+"""All loss terms, as pure functions of tensors. B is the batch size, L the padded length in tokens."""
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import Tensor
 def utterance_log_likelihood(
     log_probs: Float[Tensor, "batch length"], utterance_mask: Bool[Tensor, "batch length"]
 ) -> Float[Tensor, " batch"]:
-    r"""Length-normalised log-likelihood of each utterance (paper, stage 1).
+    r"""Length-normalized log-likelihood of each utterance (paper, stage 1).
 
     .. math:: \ell_b = \frac{1}{|u_b|} \sum_{i=1}^{|u_b|} \log \pi_\theta(u_{b,i} \mid s_b, u_{b,<i})
 
-    The line end is a token of the utterance. Behaviour cloning minimises :math:`-\ell_b`.
+    The line end is a token of the utterance. Behavior cloning minimizes :math:`-\ell_b`.
 
     Args:
         log_probs: log-probability (nats) of each token given those before it; read only inside the mask.
@@ -34,13 +34,13 @@ def utterance_log_likelihood(
 def td_target(
     reward: Float[Tensor, " batch"], next_value: Float[Tensor, " batch"], discount: Float[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    r"""What Q(s, u) should be: :math:`y_b = r_b + \gamma_b\, V_{target}(s'_b)` (paper, stage 2).
+    r"""The target of Q(s, u): :math:`y_b = r_b + \gamma_b\, V_{target}(s'_b)` (paper, stage 2).
 
     Args:
         reward: of the transition.
-        next_value: the target network's value of the state it led to; read only where ``discount`` is not 0.
-        discount: :math:`\gamma^n` for a transition of n environment steps, 0 where the world ended: a truncated
-            transition bootstraps, a terminal one never does.
+        next_value: the target network's value of the next state; read only where ``discount`` is not 0.
+        discount: :math:`\gamma^n` for a transition of n environment steps, 0 for a terminal one. A truncated transition
+            bootstraps.
 
     >>> reward, next_value = torch.tensor([1.0, 0.0, 0.5]), torch.tensor([9.0, 2.0, 1.0])
     >>> td_target(reward, next_value, torch.tensor([0.0, 0.5, 0.25])).tolist()
@@ -52,7 +52,7 @@ def td_target(
 def squared_error(
     prediction: Float[Tensor, "*heads batch"], target: Float[Tensor, " batch"]
 ) -> Float[Tensor, "*heads batch"]:
-    """Squared distance from a target through which no gradient flows (L_Q, paper, stage 2)."""
+    """Squared error; no gradient flows through the target (L_Q; paper, stage 2)."""
     return (prediction - target.detach()).square()
 
 
@@ -63,7 +63,7 @@ def expectile_regression(
 
     .. math:: L_\tau(d) = |\tau - 1(d < 0)|\, d^2, \quad d = Q_{target}(s, u) - V(s)
 
-    With :math:`\tau > 1/2` V leans towards the better utterances; :math:`\tau = 1/2` is half of least squares.
+    With :math:`\tau > 1/2`, V leans toward the better utterances; :math:`\tau = 1/2` is half of the squared error.
 
     Args:
         prediction: V(s).
@@ -83,8 +83,8 @@ def advantage_weight(advantage: Float[Tensor, " batch"], beta: float, max_weight
     .. math:: w_b = \min(\exp(A_b / \beta),\ w_{max}), \quad A_b = Q_{target}(s_b, u_b) - V(s_b)
 
     Args:
-        advantage: :math:`A`; the weight is a constant to the gradient.
-        beta: :math:`\beta > 0`; the larger, the closer to cloning everything alike.
+        advantage: :math:`A`; no gradient flows through the weight.
+        beta: :math:`\beta > 0`; the larger it is, the closer all weights are to 1, as in behavior cloning.
         max_weight: :math:`w_{max}`.
 
     >>> advantage_weight(torch.tensor([0.0, -0.5, 9.0]), beta=0.5, max_weight=20.0).tolist()

@@ -8,7 +8,7 @@ import pytest
 from tests.asks import ask
 
 from step_hrl.engines import memory
-from step_hrl.engines.memory import remembering
+from step_hrl.engines.memory import with_cache
 from step_hrl.types import Ask, Role, Usage, Utterance
 
 
@@ -35,7 +35,7 @@ def said(text: str) -> Utterance:
 
 def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
     asker = Asker([low("a"), low("b"), low("a")], [low("b"), low("c")], [low("b"), low("a")], [low("d")])
-    exchange = remembering(asker.exchange, lambda ask: ask.is_repeat)
+    exchange = with_cache(asker.exchange, lambda ask: ask.is_repeat)
     assert exchange([]) == [low("a"), low("b")]
     assert exchange([(0, said("A"))]) == [low("c")]  # b, asked again, waits for its first answer
     assert {number: answer.text for number, answer in asker.answers.items()} == {0: "A", 2: "A"}
@@ -48,7 +48,7 @@ def test_what_is_known_or_being_answered_is_not_brought_again() -> None:
 def test_a_prompt_counts_as_cached_only_for_the_episode_that_has_read_it() -> None:
     again = ask(Role.LOW, "a", is_repeat=True)
     asker = Asker([low("a"), low("a")], [low("a"), again])
-    exchange = remembering(asker.exchange, lambda _: False)
+    exchange = with_cache(asker.exchange, lambda _: False)
     exchange([])
     exchange([(0, said("A"))])
     # Whoever asks first, and however often an episode is begun: what each costs is the same.
@@ -58,13 +58,13 @@ def test_a_prompt_counts_as_cached_only_for_the_episode_that_has_read_it() -> No
 
 def test_roles_do_not_share_answers() -> None:
     asker = Asker([low("a"), ask(Role.PROGRESS, "a")])
-    assert len(remembering(asker.exchange, lambda ask: ask.is_repeat)([])) == 2
+    assert len(with_cache(asker.exchange, lambda ask: ask.is_repeat)([])) == 2
 
 
 def test_what_is_drawn_is_brought_each_time_and_tells_nothing_of_the_greedy_answer() -> None:
     drawn = [ask(Role.LOW, "a", seed=seed, is_repeat=True) for seed in (1, 2)]
     asker = Asker([low("a"), *drawn], [ask(Role.LOW, "a", seed=3, is_repeat=True), low("a")])
-    exchange = remembering(asker.exchange, lambda ask: ask.is_repeat)
+    exchange = with_cache(asker.exchange, lambda ask: ask.is_repeat)
     assert exchange([]) == [low("a"), *drawn]
     assert exchange([(0, said("A")), (1, said("B"))]) == [ask(Role.LOW, "a", seed=3, is_repeat=True)]
     assert [asker.answers[number].text for number in (0, 1, 4)] == ["A", "B", "A"]
@@ -72,8 +72,8 @@ def test_what_is_drawn_is_brought_each_time_and_tells_nothing_of_the_greedy_answ
 
 def test_the_oldest_answers_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     asker = Asker([low("a")], [low("b")], [low("a")], [low("a")])
-    exchange = remembering(asker.exchange, lambda ask: ask.is_repeat)
-    monkeypatch.setattr(memory, "REMEMBERED", 1)
+    exchange = with_cache(asker.exchange, lambda ask: ask.is_repeat)
+    monkeypatch.setattr(memory, "CACHE_SIZE", 1)
     exchange([])
     exchange([(0, said("A"))])
     assert exchange([(1, said("B"))]) == [low("a")]

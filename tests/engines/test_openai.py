@@ -165,16 +165,16 @@ def replied(message: Any, **others: Any) -> str:
 @pytest.mark.parametrize(
     ("lie", "complaint"),
     [
-        ("{", "answered what is not JSON"),
-        ("null", "answered without a reply"),
-        ("[]", "answered without a reply"),
-        ('"text"', "answered without a reply"),
-        ("{}", "answered without a reply"),
-        ('{"choices": []}', "answered without a reply"),
-        ('{"choices": 5}', "answered without a reply"),
-        ('{"choices": [{"index": 0}]}', "answered without a reply"),
-        (replied({"role": "assistant", "content": ["a", 5]}), "replied by something other than text"),
-        (replied({"role": "assistant", "content": 5}), "replied by something other than text"),
+        ("{", "response is not JSON"),
+        ("null", "response without a reply"),
+        ("[]", "response without a reply"),
+        ('"text"', "response without a reply"),
+        ("{}", "response without a reply"),
+        ('{"choices": []}', "response without a reply"),
+        ('{"choices": 5}', "response without a reply"),
+        ('{"choices": [{"index": 0}]}', "response without a reply"),
+        (replied({"role": "assistant", "content": ["a", 5]}), "reply is not text"),
+        (replied({"role": "assistant", "content": 5}), "reply is not text"),
     ],
 )
 def test_a_server_that_answers_something_else_is_named(server: Server, lie: str, complaint: str) -> None:

@@ -45,5 +45,5 @@ def test_a_shape_is_read_from_a_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"hidden_size": null}'])
 def test_a_config_without_a_shape_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ModelError, match=r"config\.json: does not tell a decoder's shape"):
+    with pytest.raises(ModelError, match=r"config\.json: no decoder shape"):
         Shape.read(tmp_path)

@@ -15,14 +15,13 @@ def tokenizer() -> LineTokenizer:
 
 def test_training_and_acting_read_the_same_prompt_tokens(tokenizer: LineTokenizer) -> None:
     for transition in transitions(12):
-        encoded = tokenizer.encode(transition.state, transition.utterance)
-        assert encoded.prompt == tokenizer.encode_prompts([transition.state])[0]
-        whole = tokenizer.hf.decode([*encoded.prompt, *encoded.utterance])
-        assert whole == f"{transition.state} {transition.utterance}\n"
+        prompt = tokenizer.encode_prompts([transition.state])[0]
+        utterance = tokenizer.encode_utterances([transition.utterance])[0]
+        assert tokenizer.hf.decode([*prompt, *utterance]) == f"{transition.state} {transition.utterance}\n"
 
 
 def test_an_utterance_ends_with_a_line_end_and_holds_no_other_stop(tokenizer: LineTokenizer) -> None:
-    ids = tokenizer.encode("What?", "go to the kitchen; True").utterance
+    ids = tokenizer.encode_utterances(["go to the kitchen; True"])[0]
     assert ids[-1] == tokenizer.line_end
     assert not tokenizer.stops.intersection(ids[:-1])
     assert tokenizer.decode(ids) == "go to the kitchen; True"
@@ -39,12 +38,12 @@ def test_every_token_that_holds_a_line_end_stops(tokenizer: LineTokenizer) -> No
 
 def test_any_text_survives_the_byte_level_tokens(tokenizer: LineTokenizer) -> None:
     text = "naïve 水 \U0001f600 -12.5C ||"
-    assert tokenizer.decode(tokenizer.encode("x", text).utterance) == text
+    assert tokenizer.decode(tokenizer.encode_utterances([text])[0]) == text
 
 
 def test_an_utterance_of_two_lines_is_refused(tokenizer: LineTokenizer) -> None:
     with pytest.raises(DataError, match="more than one line"):
-        tokenizer.encode("What?", "one\ntwo")
+        tokenizer.encode_utterances(["one\ntwo"])
 
 
 def test_chat_wraps_the_prompt_as_a_users_turn() -> None:
@@ -55,10 +54,10 @@ def test_chat_wraps_the_prompt_as_a_users_turn() -> None:
         "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
     )
     chat = LineTokenizer(hf, "chat")
-    encoded = chat.encode("hello", "yes")
-    assert hf.decode(encoded.prompt) == "[user]hello[me]"
-    assert encoded.prompt == chat.encode_prompts(["other", "hello"])[1]
-    assert chat.decode(encoded.utterance) == "yes"
+    prompt = chat.encode_prompts(["hello"])[0]
+    assert hf.decode(prompt) == "[user]hello[me]"
+    assert prompt == chat.encode_prompts(["other", "hello"])[1]
+    assert chat.decode(chat.encode_utterances(["yes"])[0]) == "yes"
 
 
 def test_a_tokenizers_prefix_is_kept_and_its_suffix_is_not() -> None:

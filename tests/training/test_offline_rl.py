@@ -103,10 +103,9 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
         losses: list[torch.Tensor] = []
         for transition in example_trajectories():
             tokens = rl.backbone.tokenizer
-            encoded = tokens.encode(transition.state, transition.utterance)
-            hidden = rl.backbone.decoder(
-                input_ids=torch.tensor([[*encoded.prompt, *encoded.utterance]])
-            ).last_hidden_state[0]
+            prompt = tokens.encode_prompts([transition.state])[0]
+            utterance = tokens.encode_utterances([transition.utterance])[0]
+            hidden = rl.backbone.decoder(input_ids=torch.tensor([[*prompt, *utterance]])).last_hidden_state[0]
             head = ROLES.index(transition.role)
             target = torch.tensor(transition.reward)
             if not transition.terminated:
@@ -114,11 +113,11 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
                 after = torch.tensor([tokens.encode_prompts([transition.next_state])[0]])
                 last = rl.backbone.decoder(input_ids=after).last_hidden_state[0, -1]
                 target = target + 0.99**transition.duration * rl.critics.target_v[head](last)[0]
-            value = rl.critics.v[head](hidden[len(encoded.prompt) - 1])[0]
+            value = rl.critics.v[head](hidden[len(prompt) - 1])[0]
             q = rl.critics.q[0][head](hidden[-1])[0]
             target_q = rl.critics.target_q[0][head](hidden[-1])[0]
-            logits = rl.backbone.logits(hidden[len(encoded.prompt) - 1 : -1])
-            ids = torch.tensor(encoded.utterance)
+            logits = rl.backbone.logits(hidden[len(prompt) - 1 : -1])
+            ids = torch.tensor(utterance)
             likelihood = logits.log_softmax(dim=-1).gather(1, ids[:, None]).mean()
             advantage = target_q - value
             expectile = 0.7 if advantage >= 0 else 0.3

@@ -1,4 +1,4 @@
-"""What an engine offers: asks in, a line of text for each out, tokens counted."""
+"""The interface of an engine: asks in, one line of text for each out, with token counts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 from step_hrl.types import Ask, Utterance
 
 Answers = Sequence[tuple[int, Utterance | None]]
-"""Finished answers, each with the number of its ask. None says that there is no answer: the episode ends there."""
+"""Finished answers, each with the number of its ask. None means that there is no answer: the episode ends."""
 Exchange = Callable[[Answers], Sequence[Ask]]
 """Takes the answers finished since the last call and returns more asks.
 
-Asks are numbered from 0 in the order they are returned. While others are being answered it must not wait for more.
+Asks are numbered from 0 in the order they are returned. It must not block while asks are still being answered.
 """
 
 
@@ -20,12 +20,13 @@ class Engine(Protocol):
     """Answers the asks of many episodes at once, whatever their roles: a model, an expert, a person or a server."""
 
     def serve(self, exchange: Exchange) -> None:
-        """Answer each ask with one line of text (no line end) and the tokens it cost, as soon as it is known.
+        """Answer each ask with one line of text (no line end) and its token counts, as soon as it is finished.
 
-        New asks join those still being answered. Ends when nothing is left to answer and no asks come.
+        New asks are batched with those still being answered. Returns when every ask is answered and ``exchange``
+        returns none.
         """
         ...
 
     def provenance(self) -> dict[str, str]:
-        """What a result must say of the engine: model, sampling settings, versions."""
+        """The engine's part of a result's provenance: model, sampling settings, versions."""
         ...

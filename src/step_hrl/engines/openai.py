@@ -1,6 +1,7 @@
-"""Models behind an HTTP interface of OpenAI's form (Chat Completions), wherever they run.
+"""Models behind an HTTP API compatible with OpenAI's Chat Completions.
 
-The library ``openai`` retries what may pass (429, 5xx, timeouts, broken connections) with growing, random pauses.
+The library ``openai`` retries transient errors (429, 5xx, timeouts, broken connections) with jittered exponential
+backoff.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from step_hrl.errors import ModelError
 from step_hrl.types import Ask, Usage, Utterance
 
 INSTALL = "pip install 'step-hrl[api]'"
-_PATIENCE_SECONDS = 0.05
-"""How long answers may take before the worlds are listened to again."""
+_POLL_SECONDS = 0.05
+"""How long to wait for answers before the exchange is called again."""
 _HIDDEN = "***"
 
 
 class OpenAIEngine:
-    """Asks a server, several decisions at a time. Tokens are those the server counted."""
+    """Sends asks to a server, several at a time. Token counts are the server's."""
 
     def __init__(self, api: ApiConfig, config: GenerationConfig) -> None:
-        """Connect to the server when first asked.
+        """Create a client; it connects at the first ask.
 
         Raises :class:`~step_hrl.errors.ModelError` where the library or the key is missing. The key is read from the
-        environment and goes nowhere but to the server.
+        environment and sent only to the server.
         """
         try:
             self._library: Any = import_module("openai")
@@ -37,9 +38,8 @@ class OpenAIEngine:
             raise ModelError("api", "the package openai is not installed", INSTALL) from error
         key = os.environ.get(api.key_variable)
         if not key:
-            raise ModelError(
-                f"${api.key_variable}", "not set", "set it to the server's key (any word if it wants none)"
-            )
+            remedy = "set it to the server's key (any word if the server needs none)"
+            raise ModelError(f"${api.key_variable}", "not set", remedy)
         self._api = api
         self._config = config
         self._key = key
@@ -48,7 +48,7 @@ class OpenAIEngine:
         )
 
     def provenance(self) -> dict[str, str]:
-        """What a result must say of the engine. A server may change its model behind the same name."""
+        """See :class:`~step_hrl.engines.base.Engine`. A server may change its model under the same name."""
         return {
             "engine": "openai",
             "server": self._api.base_url,
@@ -65,15 +65,15 @@ class OpenAIEngine:
         Raises :class:`~step_hrl.errors.ModelError` where the server refuses, or does not answer after all retries.
         """
         running: dict[Future[Utterance], int] = {}
-        taken = 0
+        asked = 0
         with ThreadPoolExecutor(self._api.concurrent) as threads:
             try:
                 finished: list[tuple[int, Utterance]] = []
                 while (asks := exchange(finished)) or running:
                     for ask in asks:
-                        running[threads.submit(self._answer, ask)] = taken
-                        taken += 1
-                    done, _ = wait(running, timeout=_PATIENCE_SECONDS, return_when=FIRST_COMPLETED)
+                        running[threads.submit(self._answer, ask)] = asked
+                        asked += 1
+                    done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                     finished = [(running.pop(future), future.result()) for future in done]
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
@@ -81,7 +81,7 @@ class OpenAIEngine:
 
     def _answer(self, ask: Ask) -> Utterance:
         try:
-            answer = self._client.chat.completions.create(
+            response = self._client.chat.completions.create(
                 model=self._api.model,
                 messages=[{"role": "user", "content": ask.prompt}],
                 max_tokens=getattr(self._config.max_new_tokens, ask.role.value),
@@ -89,33 +89,33 @@ class OpenAIEngine:
                 top_p=self._config.top_p,
             )
         except self._library.OpenAIError as error:
-            raise self._failed(f"did not answer ({error})") from error
-        except ValueError as error:  # the library reads the answer's JSON unguarded
-            raise self._failed(f"answered what is not JSON ({error})") from error
+            raise self._error(f"did not answer ({error})") from error
+        except ValueError as error:  # the library does not catch errors of the JSON decoder
+            raise self._error(f"response is not JSON ({error})") from error
         try:
-            said = answer.choices[0].message.content
+            reply = response.choices[0].message.content
         except (AttributeError, IndexError, TypeError) as error:
-            raise self._failed(f"answered without a reply ({answer!r})") from error
-        if not isinstance(said, str | None):
-            raise self._failed(f"replied by something other than text ({said!r})")
-        return Utterance(said or "", _usage(answer))
+            raise self._error(f"response without a reply ({response!r})") from error
+        if not isinstance(reply, str | None):
+            raise self._error(f"reply is not text ({reply!r})")
+        return Utterance(reply or "", _usage(response))
 
-    def _failed(self, got: str) -> ModelError:
-        """Servers may repeat the key in what they complain of: it is not passed on."""
+    def _error(self, got: str) -> ModelError:
+        """An error message without the key, which servers may repeat in theirs."""
         line = " ".join(got.replace(self._key, _HIDDEN).split())
-        remedy = "check base_url, model and key; what is finished is kept"
+        remedy = "check base_url, model and key; finished episodes are kept"
         return ModelError(self._api.base_url, line if len(line) <= 300 else f"{line[:300]}…", remedy)
 
 
-def _usage(answer: Any) -> Usage:
-    """The tokens that a server says it counted; none where it says nothing of the kind."""
-    usage = getattr(answer, "usage", None)
+def _usage(response: Any) -> Usage:
+    """The token counts that a server reports; 0 where it reports none."""
+    usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
-    read, cached, said = (
-        _count(getattr(holder, name, None))
-        for holder, name in ((usage, "prompt_tokens"), (details, "cached_tokens"), (usage, "completion_tokens"))
+    prompt, cached, completion = (
+        _count(getattr(part, name, None))
+        for part, name in ((usage, "prompt_tokens"), (details, "cached_tokens"), (usage, "completion_tokens"))
     )
-    return Usage(read, min(cached, read), said)
+    return Usage(prompt, min(cached, prompt), completion)
 
 
 def _count(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""A person at the keyboard, who answers for some roles and leaves the others to an engine."""
+"""A person at the keyboard, who answers for some roles while an engine answers for the others."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from step_hrl.types import Ask, Role, Utterance
 class Reply(NamedTuple):
     """How a person replies for a role.
 
-    ``utterance`` turns a typed line into the policy's utterance, or raises :class:`~step_hrl.errors.UnreadableReply`;
-    ``hint`` says what to type.
+    ``utterance`` converts a typed line to the policy's utterance, or raises :class:`~step_hrl.errors.UnreadableReply`;
+    ``hint`` describes what to type.
     """
 
     utterance: Callable[[str], str]
@@ -27,8 +27,8 @@ class Reply(NamedTuple):
 class Person:
     """A person who takes some roles: reads the prompt that the policy would read, and replies in one line.
 
-    ``replies`` holds the roles taken. ``show`` prints text of several lines; ``read`` waits for a line, and ends the
-    episode by raising. ``before_step`` is called before each step whose action the engine chooses.
+    ``replies`` has an entry for each role taken. ``show`` prints text of several lines; ``read`` waits for a line and
+    raises to end the episode. ``before_step`` is called before each step whose action the engine chooses.
     """
 
     replies: Mapping[Role, Reply]
@@ -37,7 +37,7 @@ class Person:
     before_step: Callable[[], None] = lambda: None
 
     def answer(self, ask: Ask) -> Utterance | None:
-        """The person's readable utterance, of no tokens; None where the role is not taken."""
+        """The person's utterance, once it can be parsed, with a usage of 0 tokens; None where the role is not taken."""
         reply = self.replies.get(ask.role)
         if reply is None:
             if ask.role is Role.LOW:

@@ -1,4 +1,4 @@
-"""An engine shared with somebody who answers some asks at once: a person at the keyboard, or an expert in one role."""
+"""An engine combined with a function that answers some asks itself: a person's replies, or an expert in one role."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from step_hrl.types import Ask, Utterance
 
 
 class SharedEngine:
-    """Asks ``answer`` first and leaves to the engine what that has no answer for."""
+    """Calls ``answer`` first; the engine answers the asks for which it returns None."""
 
     def __init__(
         self,
@@ -17,13 +17,16 @@ class SharedEngine:
         engine: Engine | None,
         provenance: Mapping[str, str] | None = None,
     ) -> None:
-        """``engine`` may be None only where ``answer`` answers every ask; ``provenance`` says who answers."""
+        """``engine`` may be None only if ``answer`` answers every ask; ``provenance`` describes ``answer``."""
         self._answer = answer
         self._engine = engine
         self._provenance = dict(provenance or {})
 
     def serve(self, exchange: Exchange) -> None:
-        """Answer asks as they come; see :class:`~step_hrl.engines.base.Engine`. ``answer`` holds up the engine."""
+        """Answer asks as they come; see :class:`~step_hrl.engines.base.Engine`. The engine waits for ``answer``.
+
+        Raises TypeError where there is no engine for an ask that ``answer`` leaves.
+        """
         remaining = _Remaining(exchange, self._answer).exchange
         if self._engine is not None:
             self._engine.serve(remaining)
@@ -31,21 +34,21 @@ class SharedEngine:
             raise TypeError(f"nobody answers the role {asks[0].role}")
 
     def provenance(self) -> dict[str, str]:
-        """The engine's, and who answers beside it."""
+        """The engine's provenance, and that of ``answer``."""
         return {**(self._engine.provenance() if self._engine else {}), **self._provenance}
 
 
 class _Remaining:
-    """An exchange that passes on only what ``answer`` leaves to the engine."""
+    """An exchange that passes on only the asks that ``answer`` leaves to the engine."""
 
     def __init__(self, exchange: Exchange, answer: Callable[[Ask], Utterance | None]) -> None:
         self._exchange = exchange
         self._answer = answer
         self._asked = 0
-        self._numbers: list[int] = []  # by the number of an ask for the engine, its number in the exchange
+        self._numbers: list[int] = []  # maps the engine's numbers of asks to the exchange's
 
     def exchange(self, finished: Answers) -> list[Ask]:
-        """Return answers under the numbers of their asks; answer at once what ``answer`` can."""
+        """Pass answers on under the exchange's numbers; return the asks that ``answer`` leaves."""
         answered = [(self._numbers[number], utterance) for number, utterance in finished]
         remaining: list[Ask] = []
         while True:

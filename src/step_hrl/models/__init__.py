@@ -1,1 +1,1 @@
-"""The language model: load, encode, score."""
+"""The language model and its critics: loading, encoding, scoring."""

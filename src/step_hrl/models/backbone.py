@@ -26,15 +26,15 @@ from step_hrl.models.tokenization import LineTokenizer
 _peft = cast(Any, peft)  # partly annotated
 
 ROWS_MULTIPLE = 128
-"""Tokens are scored in multiples of so many; see :func:`~step_hrl.models.collate.rounded`."""
+"""The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.collate.rounded`."""
 NOTES_FILE = "step_hrl.json"
-"""What a policy's folder says beyond the Hugging Face files: the prompt format it was trained with."""
+"""A policy's own metadata beside the Hugging Face files: the prompt format it was trained with."""
 
 
 class TokenScores(NamedTuple):
-    """What the backbone thinks of each token of a batch; read only of the tokens that were asked for.
+    """Log-probability of each selected token of a batch, and whether it was the most likely one.
 
-    ``log_probs`` (nats) is 0 elsewhere; ``correct`` says whether the token was the most likely one.
+    Elsewhere ``log_probs`` (nats) is 0 and ``correct`` is False.
     """
 
     log_probs: Float[Tensor, "rows length"]
@@ -46,13 +46,13 @@ class Backbone(nn.Module):
 
     Attributes:
         model: the Hugging Face model, or PEFT's wrapper of it.
-        tokenizer: the one encoding that training and acting use.
-        name: where it was loaded from, as results should name it.
-        context: most tokens of prompt and utterance together.
+        tokenizer: the encoding of both training and acting.
+        name: where the model was loaded from, as results report it.
+        context: maximum length of prompt and utterance together, in tokens.
     """
 
     def __init__(self, model: Any, tokenizer: LineTokenizer, name: str) -> None:
-        """Join a model with its tokenizer."""
+        """Wrap a model and its tokenizer."""
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
@@ -61,40 +61,40 @@ class Backbone(nn.Module):
 
     @property
     def causal_model(self) -> Any:
-        """The Hugging Face model, without PEFT's wrapper (adapters stay inside its layers)."""
+        """The Hugging Face model without PEFT's wrapper; adapters stay in its layers."""
         return self.model.get_base_model() if isinstance(self.model, peft.PeftModel) else self.model
 
     @property
     def decoder(self) -> Any:
-        """The Hugging Face model below its output head: tokens to hidden states."""
+        """The Hugging Face model without its output head: tokens to hidden states."""
         return self.causal_model.base_model
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return next(self.model.parameters()).device
 
     def autocast(self, choice: MixedPrecision) -> torch.autocast:
-        """A context that computes in bfloat16, if that is the choice and weights are not held in it anyway."""
-        wanted = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
-        enabled = wanted and self.model.dtype == torch.float32
+        """A context that computes in bfloat16 if that is chosen and the weights are float32."""
+        chosen = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
+        enabled = chosen and self.model.dtype == torch.float32
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
-        """Last layer's hidden state of every token."""
-        # Rows are padded on the right and attention is causal: no real token sees padding, so no mask is needed,
-        # and the unmasked kernels are faster.
+        """The last layer's hidden state of every token."""
+        # Rows are padded on the right and attention is causal: no real token attends to padding, so no mask is needed,
+        # and kernels without a mask are faster.
         return self.decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
 
     @contextmanager
     def acting(self, choice: MixedPrecision) -> Generator[None]:
-        """A context to generate in: dropout off, attention fused, in the precision chosen; afterwards all as before."""
+        """A context for generation: no dropout, no gradients, fused attention. The previous state is restored."""
         was_training, attention = self.training, self.causal_model.config._attn_implementation
         self.train(False)
-        # Reading beside a cache, unlike training, is faster with the fused attention on every device.
+        # With a key-value cache, unlike in training, fused attention is faster on every device.
         self.model.set_attn_implementation("sdpa")
         try:
-            # Not inference_mode: there autocast would cast the weights anew for every token.
+            # Not inference_mode: autocast would then cast the weights again for every token.
             with torch.no_grad(), self.autocast(choice):
                 yield
         finally:
@@ -102,10 +102,10 @@ class Backbone(nn.Module):
             self.train(was_training)
 
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
-        """Scores of the next token for chosen hidden states, in float32."""
-        scores = self.causal_model.get_output_embeddings()(hidden).float()
+        """Logits of the next token for the given hidden states, in float32."""
+        logits = self.causal_model.get_output_embeddings()(hidden).float()
         cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
-        return scores if cap is None else torch.tanh(scores / cap) * cap
+        return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def score(
         self,
@@ -115,31 +115,31 @@ class Backbone(nn.Module):
     ) -> TokenScores:
         """Log-probability of tokens given all tokens before them.
 
-        ``tokens`` says of which (never of the first in a row); None means the utterances', for prompts are an order of
-        magnitude longer and the vocabulary is scored only where asked. ``hidden`` are the batch's hidden states, where
-        they are known already.
+        ``tokens`` is a mask of the tokens to score (never the first of a row); None scores the utterances. Logits are
+        computed for these tokens only, because prompts are an order of magnitude longer than utterances. ``hidden`` are
+        the batch's hidden states if they are already computed.
         """
         scored = batch.utterance_mask if tokens is None else tokens
         states = self.hidden_states(batch) if hidden is None else hidden
-        ahead = scored[:, 1:]
-        targets = batch.input_ids[:, 1:][ahead]
-        logits = self.logits(_in_steps(states[:, :-1][ahead]))[: len(targets)]
-        chosen = -nn.functional.cross_entropy(logits, targets, reduction="none")
-        log_probs = chosen.new_zeros(batch.input_ids.shape).masked_scatter(scored, chosen)
+        predicted = scored[:, 1:]
+        targets = batch.input_ids[:, 1:][predicted]
+        logits = self.logits(_pad_rows(states[:, :-1][predicted]))[: len(targets)]
+        target_log_probs = -nn.functional.cross_entropy(logits, targets, reduction="none")
+        log_probs = target_log_probs.new_zeros(batch.input_ids.shape).masked_scatter(scored, target_log_probs)
         correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)
         return TokenScores(log_probs, correct)
 
     def save(self, folder: Path) -> None:
-        """Write weights (the adapter alone under LoRA), configuration and tokenizer in Hugging Face form."""
+        """Write weights (with LoRA, the adapter only), configuration and tokenizer in the Hugging Face format."""
         with without_bars():
             self.model.save_pretrained(str(folder))
         self.tokenizer.hf.save_pretrained(str(folder))
         (folder / NOTES_FILE).write_text(json.dumps({"prompt_format": self.tokenizer.prompt_format}) + "\n")
 
     def restore(self, folder: Path) -> None:
-        """Set the weights (the adapter's alone under LoRA) to those :meth:`save` wrote.
+        """Load the weights (with LoRA, the adapter's only) that :meth:`save` wrote.
 
-        Raises OSError, ValueError or RuntimeError for a folder that does not hold them.
+        Raises OSError, ValueError or RuntimeError for a folder without them.
         """
         if isinstance(self.model, peft.PeftModel):
             weights = _peft.load_peft_weights(str(folder), device=str(self.device))
@@ -150,8 +150,8 @@ class Backbone(nn.Module):
             self.model.load_state_dict(saved.state_dict())
 
 
-def _in_steps(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "padded width"]:
-    """Rows of zeros behind, so that kernels meet few different shapes."""
+def _pad_rows(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "padded width"]:
+    """Append rows of zeros, so that kernels run on few different shapes."""
     return nn.functional.pad(rows, (0, 0, 0, rounded(len(rows), ROWS_MULTIPLE) - len(rows)))
 
 
@@ -171,67 +171,69 @@ def load(
     device: str | torch.device | None = None,
     cache: Path | None = None,
 ) -> Backbone:
-    """Load or make the backbone a recipe names.
+    """Load or create the backbone of a recipe.
 
     Args:
-        config: what to load, and whether to add LoRA adapters. A folder that already holds an adapter is continued.
-        texts: what a ``tiny`` backbone learns its tokens from: prompts and utterances.
-        seed: of the weights that are made here (a ``tiny`` model, fresh adapters).
-        device: None takes a GPU where there is one.
-        cache: where converted GGUF files are kept; None is :func:`~step_hrl.models.gguf.default_cache`.
+        config: what to load, and whether to add LoRA adapters. An adapter that the folder holds is used.
+        texts: prompts and utterances that the tokenizer of a ``tiny`` backbone is trained on.
+        seed: of newly initialized weights (a ``tiny`` model, new adapters).
+        device: None selects a GPU if there is one.
+        cache: folder of converted GGUF files; None is :func:`~step_hrl.models.gguf.default_cache`.
 
     Raises :class:`~step_hrl.errors.ModelError`.
     """
     if config.source == "tiny":
         if config.lora is not None:
-            raise ModelError("backbone.lora", "adapters on an untrained model", "remove lora: `tiny` is trained whole")
+            raise ModelError(
+                "backbone.lora", "adapters on an untrained model", "remove lora: `tiny` trains all weights"
+            )
         if texts is None:
-            raise ModelError("backbone.source", "`tiny` without texts", "give the demonstrations it learns tokens from")
+            raise ModelError("backbone.source", "`tiny` without texts", "give texts to train its tokenizer on")
         hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
         model: Any = tiny.create_model(config.tiny, len(hf), hf.pad_token_id, hf.eos_token_id, seed)
         model = model.to(getattr(torch, config.dtype))
     else:
-        place = config.source
-        if place.endswith(".gguf"):
-            if not Path(place).is_file():
-                raise ModelError("backbone.source", f"no file {place}", "check the path of the GGUF file")
-            place = str(gguf.convert(Path(place), cache or gguf.default_cache()))
+        source = config.source
+        if source.endswith(".gguf"):
+            if not Path(source).is_file():
+                raise ModelError("backbone.source", f"no file {source}", "check the path of the GGUF file")
+            source = str(gguf.convert(Path(source), cache or gguf.default_cache()))
         with without_bars():
-            model, hf = _from_pretrained(place, config)
+            model, hf = _from_pretrained(source, config)
     if config.lora is not None and not isinstance(model, peft.PeftModel):
         model = _with_adapter(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    # On CPUs the plain attention trains a fifth faster than the fused one at the lengths of step-level prompts.
+    # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.
     model.set_attn_implementation("eager" if target.type == "cpu" else "sdpa")
     return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source)
 
 
-def _from_pretrained(place: str, config: BackboneConfig) -> tuple[Any, Any]:
-    folder = Path(place)
+def _from_pretrained(source: str, config: BackboneConfig) -> tuple[Any, Any]:
+    folder = Path(source)
     if folder.is_dir():
-        # An adapter remembers where its base is: that must hold wherever it is loaded from.
-        place = str(folder.resolve())
-    looks_local = folder.exists() or place.startswith((".", "/", "~")) or place.count("/") > 1
+        # An adapter stores the path of its base, which must be valid from any working directory.
+        source = str(folder.resolve())
+    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
     if looks_local and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise ModelError("backbone.source", f"no model in {place}", "give a hub id, a model folder, a .gguf or `tiny`")
+        raise ModelError("backbone.source", f"no model in {source}", "give a hub id, a model folder, a .gguf or `tiny`")
     _check_prompt_format(folder, config.prompt_format)
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     try:
-        hf: Any = cast(Any, AutoTokenizer).from_pretrained(place, **options)
+        hf: Any = cast(Any, AutoTokenizer).from_pretrained(source, **options)
         if (folder / "adapter_config.json").is_file():
             return _load_adapter(folder, config, options), hf
         dtype = getattr(torch, config.dtype)
-        return cast(Any, AutoModelForCausalLM).from_pretrained(place, dtype=dtype, **options), hf
+        return cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, **options), hf
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = "check the hub id or path (and the network, for a hub id)"
-        raise ModelError("backbone.source", f"{place} cannot be loaded ({reason})", remedy) from error
+        raise ModelError("backbone.source", f"{source} cannot be loaded ({reason})", remedy) from error
 
 
 def _load_adapter(folder: Path, config: BackboneConfig, options: dict[str, Any]) -> Any:
-    base_place = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
-    base = cast(Any, AutoModelForCausalLM).from_pretrained(base_place, dtype=getattr(torch, config.dtype), **options)
-    # Without a wish for LoRA the adapter is only to act with; with one, its training goes on.
+    base_source = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    base = cast(Any, AutoModelForCausalLM).from_pretrained(base_source, dtype=getattr(torch, config.dtype), **options)
+    # The adapter is trained further only if the recipe has a LoRA section.
     model: Any = _peft.PeftModel.from_pretrained(base, str(folder.resolve()), is_trainable=config.lora is not None)
     if config.lora is not None:
         _check_same_adapter(folder, model.peft_config["default"], config.lora)
@@ -251,24 +253,24 @@ def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
             return peft.get_peft_model(model, settings)
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
-            raise ModelError("backbone.lora", reason, "name modules this model has in target_modules") from error
+            raise ModelError("backbone.lora", reason, "name modules of this model in target_modules") from error
 
 
-def _check_same_adapter(folder: Path, held: Any, asked: LoraConfig) -> None:
-    modules = set(cast(Iterable[str], held.target_modules))
-    pairs = {"rank": (held.r, asked.rank), "alpha": (held.lora_alpha, asked.alpha)}
-    pairs |= {"dropout": (held.lora_dropout, asked.dropout), "target_modules": (modules, set(asked.target_modules))}
-    for name, (theirs, ours) in pairs.items():
-        if theirs != ours:
-            remedy = f"set backbone.lora.{name} to what the adapter has"
-            raise ModelError(str(folder), f"adapter with {name} {theirs}, asked for {ours}", remedy)
+def _check_same_adapter(folder: Path, saved: Any, lora: LoraConfig) -> None:
+    modules = set(cast(Iterable[str], saved.target_modules))
+    pairs = {"rank": (saved.r, lora.rank), "alpha": (saved.lora_alpha, lora.alpha)}
+    pairs |= {"dropout": (saved.lora_dropout, lora.dropout), "target_modules": (modules, set(lora.target_modules))}
+    for name, (actual, expected) in pairs.items():
+        if actual != expected:
+            remedy = f"set backbone.lora.{name} to the adapter's value"
+            raise ModelError(str(folder), f"adapter with {name} {actual}, asked for {expected}", remedy)
 
 
-def _check_prompt_format(folder: Path, asked: str) -> None:
+def _check_prompt_format(folder: Path, expected: str) -> None:
     notes = folder / NOTES_FILE
     if not notes.is_file():
         return
     trained_with = json.loads(notes.read_text())["prompt_format"]
-    if trained_with != asked:
-        got = f"trained with {trained_with} prompts, asked for {asked}"
+    if trained_with != expected:
+        got = f"trained with {trained_with} prompts, asked for {expected}"
         raise ModelError(str(folder), got, f"set backbone.prompt_format={trained_with}")

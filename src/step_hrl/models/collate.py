@@ -1,4 +1,4 @@
-"""From transitions to tensors: encoding, batches of similar length, padding."""
+"""Transitions to tensors: encoding, batches of similar length, padding."""
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ROLES = tuple(Role)
 class TransitionTokens:
     """One transition as token ids: the rendered state, and the utterance with its line end.
 
-    ``discount`` is what the next state's value counts (0 where the world ended), ``weight`` how much the transition
-    counts, ``clone_mask`` whether its utterance may be cloned. Stage 1 reads none of these.
+    ``discount`` multiplies the next state's value (0 at a terminal transition), ``weight`` the transition's loss;
+    ``clone_mask`` is False where the utterance must not be cloned. Stage 1 reads none of these.
     """
 
     role: Role
@@ -37,16 +37,17 @@ class TransitionTokens:
     clone_mask: bool = True
 
     def __len__(self) -> int:
-        """Tokens of state and utterance together."""
+        """Number of tokens of state and utterance together."""
         return len(self.state) + len(self.utterance)
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """Transitions of one role in one episode, each of which led to the next: what a batch takes as a whole.
+    """Consecutive transitions of one role in one episode; a batch holds all of them or none.
 
-    The state one led to is then read with the one that follows. ``after`` is the state that the last one led
-    to, where it matters: it takes a row of its own. Stage 1 reads trajectories of a single transition and no ``after``.
+    The next state of a transition is then the state of the row below it. ``after`` is the next state of the last
+    transition, None where it is not needed; it takes a row of its own. In stage 1 a trajectory is one transition
+    without ``after``.
     """
 
     transitions: tuple[TransitionTokens, ...]
@@ -55,27 +56,27 @@ class Trajectory:
 
     @property
     def rows(self) -> int:
-        """Rows it takes in a batch."""
+        """Number of rows in a batch."""
         return len(self.transitions) + (self.after is not None)
 
     @property
     def longest(self) -> int:
-        """Tokens of its longest row."""
+        """Number of tokens of the longest row."""
         return max(*map(len, self.transitions), len(self.after or ()))
 
     @property
     def tokens(self) -> int:
-        """Tokens of all rows, without padding."""
+        """Number of tokens of all rows, without padding."""
         return sum(map(len, self.transitions)) + len(self.after or ())
 
 
 @dataclass(frozen=True, slots=True)
 class TransitionBatch:
-    """B transitions of one batch, padded on the right, and behind them the bare states that no transition starts from.
+    """B transitions, padded on the right, followed by bare states: next states from which no transition starts.
 
     ``input_ids`` holds state and utterance; ``attention_mask`` is True on both, ``utterance_mask`` on the utterance
     with its line end (nowhere in a bare state). ``state_end`` and ``utterance_end`` index their last tokens (where V
-    and Q are read), ``next_row`` the row whose state is s' (any, where ``discount`` is 0). ``role`` indexes
+    and Q are read), ``next_row`` the row whose state is s' (arbitrary where ``discount`` is 0). ``role`` indexes
     :data:`ROLES`.
     """
 
@@ -96,12 +97,12 @@ class TransitionBatch:
         return self.role.shape[0]
 
     def to(self, device: torch.device) -> TransitionBatch:
-        """The same batch on another device."""
+        """Copy the batch to a device."""
         return TransitionBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[Trajectory]:
-    """Encode transitions one by one, in order. See :func:`tokenize_trajectories`."""
+    """Encode each transition as a trajectory of its own, in order; see :func:`tokenize_trajectories`."""
     return tokenize_trajectories([[transition] for transition in transitions], tokenizer, longest)
 
 
@@ -113,16 +114,16 @@ def tokenize_trajectories(
     discount: Callable[[Transition], float] = lambda _: 0.0,
     weight: Callable[[Transition], float] = lambda _: 1.0,
 ) -> list[Trajectory]:
-    """Encode runs of transitions, each of which led to the next (see ``transitions.trajectories_of``), in order.
+    """Encode trajectories of consecutive transitions (see ``transitions.trajectories_of``), in order.
 
     Args:
         trajectories: none of them empty.
         tokenizer: the backbone's.
-        longest: most tokens of state and utterance together.
-        discount: of what follows a transition. Where it is 0, the state after it is not read.
-        weight: of a transition in the losses.
+        longest: maximum length of state and utterance together, in tokens.
+        discount: factor of the next state's value, per transition. Where it is 0, the next state is not encoded.
+        weight: factor of the loss, per transition.
 
-    Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens: none is ever cut.
+    Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens; none is truncated.
     """
     flat = [transition for trajectory in trajectories for transition in trajectory]
     states = iter(tokenizer.encode_prompts([transition.state for transition in flat]))
@@ -133,7 +134,7 @@ def tokenize_trajectories(
     for trajectory, last_state in zip(trajectories, last_states, strict=True):
         transitions: list[TransitionTokens] = []
         for transition in trajectory:
-            # Four bytes a token: millions of them are held at once.
+            # Four bytes a token: millions of tokens are in memory at once.
             state, utterance = array("i", next(states)), array("i", next(utterances))
             _check_length(transition, len(state) + len(utterance), longest)
             numbers = (transition.reward, discount(transition), weight(transition))
@@ -145,22 +146,25 @@ def tokenize_trajectories(
     return encoded
 
 
-def pieces(trajectory: Trajectory, tokens: int) -> list[Trajectory]:
-    """Cut a trajectory where its padded rows would exceed a number of tokens. What a piece leads to is read with it.
+def split_trajectory(trajectory: Trajectory, tokens: int) -> list[Trajectory]:
+    """Split a trajectory where its padded rows would exceed a number of tokens.
+
+    Each part but the last gets the state of the next part's first transition as ``after``.
 
     >>> transition = TransitionTokens(Role.LOW, (5, 6), (2,), discount=0.9)
-    >>> [(len(piece.transitions), piece.after) for piece in pieces(Trajectory((transition, transition, transition)), 9)]
+    >>> parts = split_trajectory(Trajectory((transition, transition, transition)), 9)
+    >>> [(len(part.transitions), part.after) for part in parts]
     [(2, (5, 6)), (1, None)]
     """
-    cut: list[Trajectory] = []
+    parts: list[Trajectory] = []
     transitions: list[TransitionTokens] = []
     for transition in trajectory.transitions:
-        # One row more, for the state after the piece.
+        # One more row, for ``after``.
         if transitions and (len(transitions) + 2) * max(len(transition), *map(len, transitions)) > tokens:
-            cut.append(Trajectory(tuple(transitions), transition.state, trajectory.episode_id))
+            parts.append(Trajectory(tuple(transitions), transition.state, trajectory.episode_id))
             transitions = []
         transitions.append(transition)
-    return [*cut, Trajectory(tuple(transitions), trajectory.after, trajectory.episode_id)]
+    return [*parts, Trajectory(tuple(transitions), trajectory.after, trajectory.episode_id)]
 
 
 def _state_after(transition: Transition, discount: Callable[[Transition], float]) -> str | None:
@@ -175,9 +179,10 @@ def _check_length(transition: Transition, tokens: int, longest: int) -> None:
 
 
 def rounded(length: int, multiple: int) -> int:
-    """The next multiple of a number: what a length is padded to.
+    """Round a length up to a multiple.
 
-    CPU kernels are compiled for each new shape, which takes longer than to run them: shapes must come again.
+    Lengths are padded to it so that few shapes occur: compiling a CPU kernel for a new shape takes longer than running
+    it.
 
     >>> rounded(33, 16), rounded(32, 16)
     (48, 32)
@@ -186,7 +191,7 @@ def rounded(length: int, multiple: int) -> int:
 
 
 def collate(trajectories: Sequence[Trajectory], pad: int, multiple: int = 1) -> TransitionBatch:
-    """Pad trajectories into one batch, to a multiple of tokens.
+    """Pad trajectories into one batch whose length is a multiple of ``multiple``; ``pad`` is the padding token's id.
 
     >>> one = TransitionTokens(Role.LOW, (5, 6), (7, 2), reward=1.0)
     >>> two = TransitionTokens(Role.LOW, (5,), (2,), discount=0.9)
@@ -197,24 +202,24 @@ def collate(trajectories: Sequence[Trajectory], pad: int, multiple: int = 1) -> 
     transitions = [transition for trajectory in trajectories for transition in trajectory.transitions]
     bare = [trajectory.after for trajectory in trajectories if trajectory.after is not None]
     next_row: list[int] = []
-    seen = 0
+    n_bare = 0
     for trajectory in trajectories:
         first = len(next_row)
         last = first + len(trajectory.transitions) - 1
         next_row += range(first + 1, last + 1)
-        next_row.append(last if trajectory.after is None else len(transitions) + seen)
-        seen += trajectory.after is not None
+        next_row.append(last if trajectory.after is None else len(transitions) + n_bare)
+        n_bare += trajectory.after is not None
     length = rounded(max(trajectory.longest for trajectory in trajectories), multiple)
     rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in transitions]
     rows += [[*state, *([pad] * (length - len(state)))] for state in bare]
     states = torch.tensor([*(len(t.state) for t in transitions), *map(len, bare)])
     ends = torch.tensor([*map(len, transitions), *map(len, bare)])
-    places = torch.arange(length)
-    attention_mask = places < ends[:, None]
+    positions = torch.arange(length)
+    attention_mask = positions < ends[:, None]
     return TransitionBatch(
         input_ids=torch.tensor(rows, dtype=torch.long),
         attention_mask=attention_mask,
-        utterance_mask=attention_mask & (places >= states[:, None]),
+        utterance_mask=attention_mask & (positions >= states[:, None]),
         state_end=states - 1,
         utterance_end=ends[: len(transitions)] - 1,
         role=torch.tensor([ROLES.index(t.role) for t in transitions]),
@@ -229,10 +234,11 @@ def collate(trajectories: Sequence[Trajectory], pad: int, multiple: int = 1) -> 
 def batches_of_similar_length(
     sizes: Sequence[tuple[int, int]], tokens_per_batch: int, seed: int, epoch: int
 ) -> list[tuple[int, ...]]:
-    """Group samples so that no batch holds more padded tokens than asked, in an order only (seed, epoch) decides.
+    """Group samples into batches of at most ``tokens_per_batch`` padded tokens, shuffled by (seed, epoch).
 
-    A size is (rows, tokens of the longest row). Every index occurs exactly once; a sample larger than the budget has a
-    batch to itself. Lengths are jittered by a few tokens before sorting, so that the same samples do not always meet.
+    A size is (rows, tokens of the longest row). Returns batches of sample indices, in which every index occurs exactly
+    once; a sample above the limit has a batch of its own. Lengths are jittered by up to 10% before sorting, so that
+    batches differ between epochs.
 
     >>> sizes = [(1, 3), (2, 9), (1, 3), (1, 8)]
     >>> sorted(index for batch in batches_of_similar_length(sizes, 18, 0, 0) for index in batch)

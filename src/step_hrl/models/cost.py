@@ -1,4 +1,4 @@
-"""What decisions cost: multiply-adds, estimated from a decoder's shape, and money, from a price list."""
+"""The cost of decisions: multiply-adds, estimated from a decoder's shape, and money, from a price list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from step_hrl.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a decoder with gated feed-forward layers and grouped attention, such as Llama's."""
+    """The sizes of a decoder with gated feed-forward layers and grouped-query attention, such as Llama."""
 
     width: int
     layers: int
@@ -25,31 +25,30 @@ class Shape:
 
     @classmethod
     def read(cls, policy: Path) -> Shape:
-        """The shape of a policy's backbone, from its ``config.json``. Raises ModelError where that tells none."""
+        """Read the shape of a policy's backbone from its ``config.json``. Raises ModelError where it has none."""
         file = policy / "config.json"
         try:
-            told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            heads = int(told["num_attention_heads"])
+            config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            heads = int(config["num_attention_heads"])
             return cls(
-                width=int(told["hidden_size"]),
-                layers=int(told["num_hidden_layers"]),
-                feed_forward=int(told["intermediate_size"]),
+                width=int(config["hidden_size"]),
+                layers=int(config["num_hidden_layers"]),
+                feed_forward=int(config["intermediate_size"]),
                 heads=heads,
-                key_value_heads=int(told.get("num_key_value_heads") or heads),
-                head_width=int(told.get("head_dim") or told["hidden_size"] // heads),
-                vocabulary=int(told["vocab_size"]),
+                key_value_heads=int(config.get("num_key_value_heads") or heads),
+                head_width=int(config.get("head_dim") or config["hidden_size"] // heads),
+                vocabulary=int(config["vocab_size"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                str(file), f"does not tell a decoder's shape ({error!r})", "train the policy first"
-            ) from error
+            raise ModelError(str(file), f"no decoder shape ({error!r})", "train the policy first") from error
 
 
 def multiply_adds(shape: Shape, usage: Usage) -> int:
     """Multiply-adds of one decision.
 
-    Every token that is not cached passes all layers and attends to all before it and to itself; every token that is
-    said takes one look at the whole vocabulary. Normalisation, activations and embeddings are left out.
+    Every token that is not cached passes through all layers and attends to itself and to all tokens before it; every
+    completion token also needs one product with the output matrix. Normalization, activations and embeddings are not
+    counted.
 
     >>> multiply_adds(Shape(2, 1, 3, 1, 1, 2, 5), Usage(prompt_tokens=1, completion_tokens=1))
     90
@@ -57,22 +56,22 @@ def multiply_adds(shape: Shape, usage: Usage) -> int:
     attention = shape.heads * shape.head_width
     projections = 2 * shape.width * attention + 2 * shape.width * shape.key_value_heads * shape.head_width
     token = shape.layers * (projections + 3 * shape.width * shape.feed_forward)
-    last, known = usage.total, usage.cached_tokens
-    pairs = (last * (last + 1) - known * (known + 1)) // 2
-    said = usage.completion_tokens * shape.width * shape.vocabulary
-    return (last - known) * token + pairs * 2 * shape.layers * attention + said
+    total, cached = usage.total, usage.cached_tokens
+    pairs = (total * (total + 1) - cached * (cached + 1)) // 2
+    output = usage.completion_tokens * shape.width * shape.vocabulary
+    return (total - cached) * token + pairs * 2 * shape.layers * attention + output
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a million tokens cost, in whatever currency."""
+    """The price of a million tokens, in any currency."""
 
     prompt: float
     cached: float
     completion: float
 
     def of(self, usage: Usage) -> float:
-        """What one decision costs.
+        """The price of one decision.
 
         >>> Prices(prompt=2.0, cached=0.5, completion=10.0).of(Usage(1_000_000, 400_000, 100_000))
         2.4

@@ -1,4 +1,4 @@
-"""V(s) and Q(s, u) of each role, on the last hidden state of the backbone the roles share, with target copies."""
+"""Critics: V(s) and Q(s, u) of each role, with target networks, on the last hidden states of the shared backbone."""
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CRITICS_FILE = "critics.safetensors"
 
 
 class Estimates(NamedTuple):
-    """What the critics think of a batch. The targets carry no gradient; of several Qs the target is the smallest."""
+    """The critics' estimates for a batch. Targets carry no gradient; ``target_q`` is the smallest of the target Qs."""
 
     value: Float[Tensor, " batch"]
     q: Float[Tensor, "heads batch"]
@@ -33,20 +33,20 @@ class Estimates(NamedTuple):
 
 
 class Critics(nn.Module):
-    """Critics in float32: a perceptron each for V and Q (``n_critics`` Qs) of every role, and copies that lag behind.
+    """Per role one MLP for V and ``n_critics`` MLPs for Q, in float32, with a target network for each.
 
-    Each perceptron is (hidden, ReLU, hidden, ReLU, 1), as in the paper. V is read at the last token of the state, Q at
-    the last token of the utterance.
+    Each MLP is (hidden, ReLU, hidden, ReLU, 1), as in the paper. V is read at the last token of the state, Q at the
+    last token of the utterance.
     """
 
     def __init__(self, width: int, *, n_critics: int = 1, seed: int = 0) -> None:
-        """Make untrained critics for hidden states of a width. Global random state is left as it was."""
+        """Create untrained critics for hidden states of a width. The global random state does not change."""
         super().__init__()
         self.width = width
         self.n_critics = n_critics
         with seeded(seed):
-            self.v = nn.ModuleList(_perceptron(width) for _ in ROLES)
-            self.q = nn.ModuleList(nn.ModuleList(_perceptron(width) for _ in ROLES) for _ in range(n_critics))
+            self.v = nn.ModuleList(_mlp(width) for _ in ROLES)
+            self.q = nn.ModuleList(nn.ModuleList(_mlp(width) for _ in ROLES) for _ in range(n_critics))
         self.target_v = copy.deepcopy(self.v).requires_grad_(False)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
 
@@ -55,7 +55,7 @@ class Critics(nn.Module):
         state: Float[Tensor, "batch width"],
         utterance: Float[Tensor, "batch width"],
         q_features: Float[Tensor, "batch width"],
-        following: Float[Tensor, "batch width"],
+        next_state: Float[Tensor, "batch width"],
         role: Int[Tensor, " batch"],
     ) -> Estimates:
         """Estimate the values of transitions.
@@ -63,8 +63,8 @@ class Critics(nn.Module):
         Args:
             state: hidden states at the end of s.
             utterance: hidden states at the end of u.
-            q_features: where the target Q is read; ``utterance`` but for the reference's departure.
-            following: hidden states at the end of s'.
+            q_features: input of the target Q: ``utterance``, or ``state`` as in the reference.
+            next_state: hidden states at the end of s'.
             role: index into :data:`~step_hrl.models.collate.ROLES`.
         """
         value = _by_role(self.v, state, role)
@@ -72,26 +72,27 @@ class Critics(nn.Module):
         with torch.no_grad():
             target_qs = [_by_role(cast(nn.ModuleList, heads), q_features, role) for heads in self.target_q]
             target_q = torch.stack(target_qs).amin(dim=0)
-            next_target_value = _by_role(self.target_v, following, role)
+            next_target_value = _by_role(self.target_v, next_state, role)
         return Estimates(value, q, target_q, next_target_value)
 
     @torch.no_grad()
     def move_targets(self, rate: float) -> None:
-        """Let the targets follow: target <- (1 - rate) target + rate critic. To be called after an optimizer step."""
-        for target, return_to_go in ((self.target_v, self.v), (self.target_q, self.q)):
-            for lagging, current in zip(target.parameters(), return_to_go.parameters(), strict=True):
-                lagging.lerp_(current, rate)
+        """Update the targets: target <- (1 - rate) target + rate critic. Call it after each optimizer step."""
+        for target, critic in ((self.target_v, self.v), (self.target_q, self.q)):
+            for target_parameter, parameter in zip(target.parameters(), critic.parameters(), strict=True):
+                target_parameter.lerp_(parameter, rate)
 
     def save(self, folder: Path) -> None:
         """Write critics and targets as ``critics.safetensors``."""
-        # One entry: several are written in an order of chance, and equal critics shall make equal files.
-        notes = {"critics": json.dumps({"width": self.width, "n_critics": self.n_critics, "roles": [*map(str, ROLES)]})}
+        # One metadata entry: several would be written in random order, and equal critics must give equal files.
+        shape = {"width": self.width, "n_critics": self.n_critics, "roles": [*map(str, ROLES)]}
+        metadata = {"critics": json.dumps(shape)}
         _safetensors.save_file(
-            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / CRITICS_FILE, notes
+            {name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / CRITICS_FILE, metadata
         )
 
     def restore(self, folder: Path) -> None:
-        """Set critics and targets to those :meth:`save` wrote. Raises DataError where they do not fit."""
+        """Load the critics and targets that :meth:`save` wrote. Raises DataError where they do not fit."""
         file = folder / CRITICS_FILE
         try:
             self.load_state_dict(_safetensors.load_file(file, device=str(next(self.parameters()).device)))
@@ -100,7 +101,7 @@ class Critics(nn.Module):
             raise DataError(str(file), f"no critics of this shape ({reason})", "train stage 2 again") from error
 
 
-def _perceptron(width: int) -> nn.Sequential:
+def _mlp(width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
     ).float()
@@ -109,7 +110,7 @@ def _perceptron(width: int) -> nn.Sequential:
 def _by_role(
     heads: nn.ModuleList, features: Float[Tensor, "batch width"], role: Int[Tensor, " batch"]
 ) -> Float[Tensor, " batch"]:
-    """Each row by its own role's head. A head without rows still takes part, so that every parameter has a gradient."""
+    """Apply to each row its role's head. A head without rows is still run, so that every parameter has a gradient."""
     with torch.autocast(features.device.type, enabled=False):
         values = features.new_zeros(len(features), dtype=torch.float32)
         for index, head in enumerate(cast(Iterable[nn.Module], heads)):

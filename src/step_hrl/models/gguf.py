@@ -1,4 +1,4 @@
-"""GGUF files: converted once to a Hugging Face folder that can be trained and saved."""
+"""GGUF files, converted once to a Hugging Face folder that can be trained and saved."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from step_hrl.models.quiet import without_bars
 
 
 def default_cache() -> Path:
-    """Where converted models are kept: ``$XDG_CACHE_HOME/step-hrl/gguf``, by default under ``~/.cache``."""
+    """Folder of converted models: ``$XDG_CACHE_HOME/step-hrl/gguf``, by default under ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "step-hrl" / "gguf"
 
 
 def convert(source: Path, cache: Path) -> Path:
-    """Return the folder of safetensors and tokenizer made from a GGUF file; made at the first call only.
+    """Convert a GGUF file, at the first call only; return the folder of its safetensors and tokenizer.
 
-    The folder is named by the file's name and content, and appears whole or not at all, so that several processes may
+    The folder is named after the file's name and content and is written atomically, so that several processes can
     convert the same file at once. Raises ModelError where the file cannot be read as a language model.
     """
     folder = cache / f"{source.stem}-{_digest(source)}"
@@ -55,7 +55,7 @@ def _write(source: Path, folder: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(str(source), f"cannot be read ({reason})", "give a GGUF file of a supported model") from error
     config = loaded.config
-    # What is loaded from GGUF keeps a quantizer that refuses both saving and training; a model made afresh has none.
+    # A model loaded from GGUF keeps a quantizer that prevents saving and training; a new model of its config has none.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     fresh = auto_model.from_config(config)

@@ -1,4 +1,4 @@
-"""Loading and saving without the bars of other libraries across our own."""
+"""Loading and saving without the progress bars of transformers, which would break this project's own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from transformers.utils import logging
 
 @contextmanager
 def without_bars() -> Generator[None]:
-    """Hide transformers' progress bars inside; afterwards they are as before."""
-    shown = logging.is_progress_bar_enabled()
+    """Disable transformers' progress bars in a block; the previous state is restored."""
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Seeds without global traces: what is drawn inside leaves the caller's random state as it was."""
+"""Seeding that leaves the caller's random state unchanged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _random = cast(Any, torch.random)  # not annotated by torch
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Draw from torch's global generators as seeded here, on every device; afterwards they are as before."""
+    """Seed torch's global generators on every device in a block; their previous state is restored."""
     with _random.fork_rng():
         reseed(seed)
         yield
 
 
 def reseed(seed: int) -> None:
-    """Seed torch's global generators. Only for use inside :func:`seeded`."""
+    """Seed torch's global generators again. Only for use inside :func:`seeded`."""
     _random.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How many threads the processor's share of the work gets."""
+"""The number of threads that torch computes with on the CPU."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 @contextmanager
 def leaving_cores(busy: int) -> Generator[None]:
-    """Compute in as many threads as there are cores that no one else is ``busy`` on; afterwards as before.
+    """Leave ``busy`` cores to other processes in a block; the previous number of threads is restored.
 
-    Threads of one operation wait for one another: where one of them has to share its core, all of them stand still.
+    The threads of an operation wait for one another, so that one thread that shares its core slows all of them.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(before, _cores() - busy)))

@@ -1,4 +1,4 @@
-"""A small Llama made from scratch, with a byte-level BPE learnt from the texts it will read and write."""
+"""A small Llama with random weights, and a byte-level BPE trained on the texts that it will read and write."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from step_hrl.models.randomness import seeded
 
 END_OF_TEXT = "<|end|>"
 PADDING = "<|pad|>"
-# What may become one token: a line end with the label that follows it ("\nSubtask:", half a dozen in each prompt),
-# a word, one digit, a run of marks.
-_PIECES = Regex(r"\n(?:[A-Z][A-Za-z ]{0,24}:)?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s")
+# A token is at most one of these: a line end with the label after it ("\nSubtask:", half a dozen in each prompt),
+# a word, one digit, a run of punctuation.
+_PRETOKENS = Regex(r"\n(?:[A-Z][A-Za-z ]{0,24}:)?| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s")
 
 
 def create_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE. The same texts in the same order give the same tokenizer.
+    """Train a byte-level BPE. The same texts in the same order give the same tokenizer.
 
     Args:
-        texts: what it must spell well; any other text still encodes, byte by byte.
-        vocabulary: most entries, at least 258 (the bytes and two marks).
-        context: longest input the model takes, in tokens.
+        texts: the training corpus; any other text can still be encoded, if in more tokens.
+        vocabulary: maximum number of entries, at least 258 (the bytes and two special tokens).
+        context: longest input of the model, in tokens.
 
     Raises ModelError for a vocabulary that is too small.
     """
     if vocabulary < 258:
-        raise ModelError("backbone.tiny.vocabulary", str(vocabulary), "give at least 258: the bytes and two marks")
+        remedy = "give at least 258: the bytes and two special tokens"
+        raise ModelError("backbone.tiny.vocabulary", str(vocabulary), remedy)
     tokenizer: Any = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(_PIECES, "isolated"),
+            pre_tokenizers.Split(_PRETOKENS, "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -57,7 +58,11 @@ def create_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Pre
 
 
 def create_model(config: TinyConfig, vocabulary: int, pad: int, end: int, seed: int) -> LlamaForCausalLM:
-    """Make an untrained Llama: SwiGLU of 8/3 the width, rotary positions, tied embeddings. Global RNG is untouched."""
+    """Create an untrained Llama: SwiGLU of 8/3 the width, rotary positions, tied embeddings.
+
+    ``pad`` and ``end`` are token ids. The global random state does not change. Raises ModelError where ``config.heads``
+    does not divide the width into even parts.
+    """
     if config.width % config.heads or (config.width // config.heads) % 2:
         remedy = "choose a width that is an even multiple of heads"
         raise ModelError("backbone.tiny", f"width {config.width} for {config.heads} heads", remedy)
@@ -70,7 +75,7 @@ def create_model(config: TinyConfig, vocabulary: int, pad: int, end: int, seed: 
         num_key_value_heads=config.heads,
         max_position_embeddings=config.context,
         tie_word_embeddings=True,
-        # Embeddings of unit norm: with the 0.02 that suits wide models, narrow ones learn several times slower.
+        # Embeddings of unit norm: with the usual 0.02, narrow models learn several times slower.
         initializer_range=config.width**-0.5,
         bos_token_id=None,
         eos_token_id=end,

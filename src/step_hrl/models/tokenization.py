@@ -1,38 +1,34 @@
-"""How text becomes tokens: one encoding for training and acting, where every utterance ends with its line."""
+"""Text to tokens: one encoding for training and acting, in which an utterance is one line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from step_hrl.errors import DataError, ModelError
 
 PromptFormat = Literal["plain", "chat"]
 
 
-class EncodedDecision(NamedTuple):
-    """Token ids of a prompt and of the utterance that answers it, line end included."""
-
-    prompt: list[int]
-    utterance: list[int]
-
-
 class LineTokenizer:
     """Encodes prompts and one-line utterances with a Hugging Face tokenizer.
 
-    A decision is ``tokens(prompt) + tokens(" " + utterance) + line end``. Prompt and utterance are tokenized apart, so
-    no token ever spans the boundary and a policy is trained on exactly the prompt tokens it reads when it acts.
+    A decision is ``tokens(prompt) + tokens(" " + utterance) + line end``. Prompt and utterance are tokenized
+    separately: no token spans the boundary, and a policy is trained on exactly the prompt tokens that it acts on.
 
     Attributes:
         hf: the Hugging Face tokenizer.
-        prompt_format: ``chat`` wraps prompts by the tokenizer's chat template, as a user's turn.
+        prompt_format: ``chat`` wraps each prompt as a user turn of the tokenizer's chat template.
         line_end: id of the token that ends an utterance.
-        stops: ids whose generation ends an utterance: every token that holds a line end, and the end-of-text tokens.
-        pad: id that fills rows. Masks are explicit everywhere, so it may be a token that also means something.
+        stops: ids that end generation: every token that contains a line end, and the special tokens.
+        pad: id of padding. Masks are explicit everywhere, so it may be an ordinary token.
     """
 
     def __init__(self, hf: Any, prompt_format: PromptFormat = "plain") -> None:
-        """Wrap a fast tokenizer. Raises :class:`~step_hrl.errors.ModelError` where it cannot serve."""
+        """Wrap a fast tokenizer.
+
+        Raises :class:`~step_hrl.errors.ModelError` where it has no token for a line end or no chat template.
+        """
         if prompt_format == "chat" and not getattr(hf, "chat_template", None):
             raise ModelError(_name(hf), "tokenizer has no chat template", "set backbone.prompt_format=plain")
         self.hf = hf
@@ -43,7 +39,7 @@ class LineTokenizer:
         self._prefix = _special_prefix(hf)
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt, as read at acting and at training alike."""
+        """Token ids of each prompt, for training and acting alike."""
         if not prompts:
             return []
         if self.prompt_format == "chat":
@@ -53,7 +49,7 @@ class LineTokenizer:
         return [[*self._prefix, *ids] for ids in self.hf(list(prompts), add_special_tokens=False).input_ids]
 
     def encode_utterances(self, utterances: Sequence[str]) -> list[list[int]]:
-        """Token ids of each utterance, line end included. Raises DataError for one that is not a line."""
+        """Token ids of each utterance, line end included. Raises DataError for one of several lines."""
         for utterance in utterances:
             if "\n" in utterance:
                 raise DataError("utterance", f"{utterance!r} has more than one line", "fold it into one line")
@@ -62,12 +58,8 @@ class LineTokenizer:
         texts = [f" {utterance}" for utterance in utterances]
         return [[*ids, self.line_end] for ids in self.hf(texts, add_special_tokens=False).input_ids]
 
-    def encode(self, prompt: str, utterance: str) -> EncodedDecision:
-        """Token ids of one decision."""
-        return EncodedDecision(self.encode_prompts([prompt])[0], self.encode_utterances([utterance])[0])
-
     def decode(self, ids: Sequence[int]) -> str:
-        """The line of text that generated ids say, without its end."""
+        """The first line of text of generated ids, without its line end."""
         text: str = self.hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.split("\n", 1)[0].strip()
 
@@ -77,7 +69,7 @@ def _name(hf: Any) -> str:
 
 
 def _line_end(hf: Any) -> int:
-    # SentencePiece tokenizers put a space mark before it, so only the last id is the line end itself.
+    # SentencePiece tokenizers put a space before it, so only the last id is the line end.
     ids: list[int] = hf("\n", add_special_tokens=False).input_ids
     if not ids or hf.decode([ids[-1]]) != "\n":
         raise ModelError(_name(hf), "tokenizer has no token for a line end", "choose another backbone")
@@ -93,7 +85,7 @@ def _stops(hf: Any, line_end: int) -> frozenset[int]:
 
 
 def _special_prefix(hf: Any) -> list[int]:
-    """What the tokenizer itself puts before a text, such as a beginning-of-text token some models cannot do without."""
+    """Special tokens that the tokenizer puts before a text, such as a beginning-of-text token."""
     plain: list[int] = hf("a", add_special_tokens=False).input_ids
     special: list[int] = hf("a", add_special_tokens=True).input_ids
     for start in range(len(special) - len(plain) + 1):

@@ -1,1 +1,1 @@
-"""What is learnt: a loop, and an objective for each stage."""
+"""Training: one loop, and an objective for each stage."""

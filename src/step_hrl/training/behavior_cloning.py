@@ -1,4 +1,4 @@
-"""Stage 1: behaviour cloning. Imitate the utterances of demonstrations, all roles with one backbone."""
+"""Stage 1: behavior cloning. One backbone imitates the demonstrations' utterances of all roles."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from step_hrl.types import Transition
 
 
 class BehaviorCloning(Objective):
-    r"""Minimises :math:`-\frac{1}{B} \sum_b w_{role(b)}\, \ell_b`, the weighted length-normalised log-likelihood.
+    r"""Minimizes :math:`-\frac{1}{B} \sum_b w_{role(b)}\, \ell_b`, the weighted length-normalized log-likelihood.
 
-    Source: the paper's stage 1; see :func:`~step_hrl.losses.utterance_log_likelihood` for :math:`\ell_b`. With a prompt
-    weight :math:`c`, :math:`c` times the same likelihood of the prompt's tokens is added to :math:`\ell_b`.
+    Source: the paper's stage 1; see :func:`~step_hrl.losses.utterance_log_likelihood` for :math:`\ell_b`. With
+    ``prompt_loss_weight`` :math:`c`, :math:`c` times the same mean over the prompt's tokens is added to :math:`\ell_b`.
     """
 
     weights: Tensor
 
     def __init__(self, backbone: Backbone, weights: RoleWeights, prompt_loss_weight: float = 0.0) -> None:
-        """Train a backbone with these weights of its roles and of the prompts."""
+        """Train a backbone, with the weight of each role and of the prompts."""
         super().__init__(backbone)
         self.prompt_loss_weight = prompt_loss_weight
         values = torch.tensor([float(getattr(weights, role.value)) for role in ROLES])
@@ -52,7 +52,7 @@ class BehaviorCloning(Objective):
         return Losses(total, by_role("loss", loss.detach(), batch.role))
 
     def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
-        """Loss, and share of utterances whose every token is the most likely one given those before it, by role."""
+        """Loss and exact match by role: the share of utterances whose every token is the model's most likely one."""
         scores = self.backbone.score(batch)
         loss = -utterance_log_likelihood(scores.log_probs, batch.utterance_mask)
         exact = (scores.correct | ~batch.utterance_mask).all(dim=1)
@@ -68,23 +68,23 @@ def train_behavior_cloning(
     output: Path,
     seed: int,
 ) -> Path:
-    """Train a backbone in this process (or in each process of a launcher) and write its policy.
+    """Train a backbone in this process (or in each process of a launcher) and return the folder of its policy.
 
-    Checkpoints and ``metrics.jsonl`` go to ``output``, the policy to ``output/policy``: a folder that
+    Checkpoints and ``metrics.jsonl`` are written to ``output``, the policy to ``output/policy``: a folder that
     ``AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer.from_pretrained`` load. Roles of weight 0 are left out.
 
-    Raises :class:`~step_hrl.errors.DataError` where nothing is left to learn from, or a sample is too long.
+    Raises :class:`~step_hrl.errors.DataError` where no transition is left to train on, or a sample is too long.
     """
     trained_roles = {role for role in ROLES if getattr(config.role_weights, role.value) > 0}
     longest = min(config.max_tokens_per_sample, backbone.context)
-    samples, kept_back = (
+    samples, validation_samples = (
         tokenize([t for t in part if t.clone_mask and t.role in trained_roles], backbone.tokenizer, longest)
         for part in (transitions, validation)
     )
     if not samples:
-        raise DataError("behavior_cloning", "no transitions of a role that is trained", "make demonstrations first")
+        raise DataError("behavior_cloning", "no transitions of a trained role", "record demonstrations first")
     objective = BehaviorCloning(backbone, config.role_weights, config.prompt_loss_weight)
-    train(objective, samples, config, output=output, seed=seed, validation=kept_back, label="behavior cloning")
+    train(objective, samples, config, output=output, seed=seed, validation=validation_samples, label="behavior cloning")
     folder = output / POLICY_FOLDER
     if parallel.is_first():
         with written_whole(folder) as scratch:
@@ -100,14 +100,14 @@ def run(
     output: Path,
     seed: int,
 ) -> Path:
-    """Make or load the backbone, clone the demonstrations, and return the folder of the policy.
+    """Create or load the backbone, clone the demonstrations, and return the folder of the policy.
 
-    With ``config.processes`` above 1 the work is shared by that many processes of this machine, unless a launcher has
-    started several already.
+    With ``config.processes`` above 1, as many processes on this machine share the batches, unless a launcher has
+    already started several.
     """
     if config.processes > 1 and not parallel.launched():
-        alone = (config, backbone_config, transitions, validation, output, seed)
-        parallel.run_in_processes(config.processes, run, alone)
+        arguments = (config, backbone_config, transitions, validation, output, seed)
+        parallel.run_in_processes(config.processes, run, arguments)
         return output / POLICY_FOLDER
     texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
     backbone = backbones.load(backbone_config, texts=texts, seed=seed)
@@ -115,7 +115,7 @@ def run(
 
 
 def _all_but_first(batch: TransitionBatch) -> Tensor:
-    """Every real token that has one before it (B, L)."""
+    """Mask of all tokens but padding and the first of each row (B, L)."""
     tokens = batch.attention_mask.clone()
     tokens[:, 0] = False
     return tokens

@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all, in Hugging Face form."""
+"""Checkpoints in the Hugging Face format, written atomically."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _STOPPED = "stopped"
 
 @dataclass(frozen=True, slots=True)
 class TrainerState:
-    """Where training stood: updates done of how many, and what run it belongs to.
+    """The number of updates done, of how many, and the fingerprint of the run.
 
-    ``fingerprint`` digests settings, seed and data. Data order, learning rate and dropout follow from seed and update
-    alone, so nothing else is needed to go on exactly.
+    ``fingerprint`` digests settings, seed and data. Data order, learning rate and dropout are functions of seed and
+    update, so an exact resume needs no other state.
     """
 
     update: int
@@ -36,7 +36,7 @@ class TrainerState:
 
 
 class Weights(Protocol):
-    """What is trained; see ``loop.Objective``."""
+    """The module that is trained; see ``loop.Objective``."""
 
     backbone: Backbone
 
@@ -45,40 +45,40 @@ class Weights(Protocol):
         ...
 
     def restore(self, folder: Path) -> None:
-        """Set all weights to those that were written."""
+        """Load the weights that :meth:`save` wrote."""
         ...
 
 
 def save(
     output: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState, keep: int
 ) -> Path:
-    """Write ``checkpoint-<update>`` and remove all but the newest ``keep``, and where training had stopped before."""
-    folder = output / f"checkpoint-{state.update}"
+    """Write ``checkpoint-<update>``; remove all but the newest ``keep`` checkpoints, and interrupted states."""
+    folder = output / f"{_CHECKPOINT}-{state.update}"
     _write(folder, weights, optimizers, state)
-    for old in (*every(output)[:-keep], *_of_kind(output, _STOPPED)):
+    for old in (*every(output)[:-keep], *_list(output, _STOPPED)):
         shutil.rmtree(old)
     return folder
 
 
-def save_to_go_on(
+def save_interrupted(
     output: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], state: TrainerState
 ) -> None:
-    """Write where training stopped, between checkpoints: to go on from, not to choose a policy from."""
+    """Write the state of an interrupted run between checkpoints: it can be resumed but not selected as a policy."""
     _write(output / f"{_STOPPED}-{state.update}", weights, optimizers, state)
 
 
 def latest(output: Path) -> Path | None:
-    """The newest place to go on from in a folder, if there is one."""
-    return max((*every(output), *_of_kind(output, _STOPPED)), key=_update, default=None)
+    """The newest checkpoint or interrupted state in a folder, None without one."""
+    return max((*every(output), *_list(output, _STOPPED)), key=_update, default=None)
 
 
 def every(output: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
-    return _of_kind(output, _CHECKPOINT)
+    return _list(output, _CHECKPOINT)
 
 
 def publish(checkpoint: Path, folder: Path) -> None:
-    """Make a checkpoint's weights the policy in ``folder``; what only training needs stays behind."""
+    """Copy a checkpoint to ``folder`` as a policy, without the state of optimizers and trainer."""
     with written_whole(folder) as scratch:
         for file in checkpoint.iterdir():
             if file.name not in (OPTIMIZERS_FILE, STATE_FILE):
@@ -88,22 +88,21 @@ def publish(checkpoint: Path, folder: Path) -> None:
 def restore(
     folder: Path, weights: Weights, optimizers: Sequence[torch.optim.Optimizer], fingerprint: str
 ) -> TrainerState:
-    """Set weights and optimizers to a checkpoint.
+    """Load weights and optimizers from a checkpoint.
 
-    Raises :class:`~step_hrl.errors.DataError` for a damaged checkpoint, or one of other settings, seed or data.
+    Raises :class:`~step_hrl.errors.DataError` for a damaged checkpoint, or one with other settings, seed or data.
     """
     try:
         state = TrainerState(**json.loads((folder / STATE_FILE).read_text()))
         if state.fingerprint != fingerprint:
-            remedy = "restore the settings it was begun with, or remove it to start afresh"
-            raise DataError(str(folder), "checkpoint of other settings, seed or data", remedy)
+            remedy = "restore the settings of its run, or delete it to start again"
+            raise DataError(str(folder), "checkpoint with other settings, seed or data", remedy)
         weights.restore(folder)
         device = weights.backbone.device
         saved = torch.load(folder / OPTIMIZERS_FILE, map_location=device, weights_only=True)
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise DataError(
-            str(folder), f"damaged checkpoint ({error})", "remove it to go on from the one before"
-        ) from error
+        remedy = "delete it to resume from the previous one"
+        raise DataError(str(folder), f"damaged checkpoint ({error})", remedy) from error
     for optimizer, optimizer_state in zip(optimizers, saved, strict=True):
         optimizer.load_state_dict(optimizer_state)
     return state
@@ -116,9 +115,9 @@ def _write(folder: Path, weights: Weights, optimizers: Sequence[torch.optim.Opti
         (scratch / STATE_FILE).write_text(json.dumps(asdict(state), indent=1) + "\n")
 
 
-def _of_kind(output: Path, kind: str) -> list[Path]:
-    found = [path for path in output.glob(f"{kind}-*") if path.name.removeprefix(f"{kind}-").isdigit()]
-    return sorted(found, key=_update)
+def _list(output: Path, prefix: str) -> list[Path]:
+    folders = [path for path in output.glob(f"{prefix}-*") if path.name.removeprefix(f"{prefix}-").isdigit()]
+    return sorted(folders, key=_update)
 
 
 def _update(checkpoint: Path) -> int:

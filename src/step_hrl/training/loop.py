@@ -1,4 +1,4 @@
-"""The training loop both stages share: batches, updates, schedule, metrics, checkpoints, on one process or many."""
+"""The training loop of both stages: batches, updates, schedule, metrics and checkpoints, in one process or several."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ from step_hrl.training.metrics import Means, MetricsLog, WeightedSum
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
 
 LENGTH_MULTIPLE = 16
-"""Rows are padded to a multiple of so many tokens; see :func:`~step_hrl.models.collate.rounded`."""
+"""Rows are padded to a multiple of this length; see :func:`~step_hrl.models.collate.rounded`."""
 
 
 class Losses(NamedTuple):
-    """What an objective makes of a batch: the mean over its samples to minimise, and figures worth a log line."""
+    """The mean loss over a batch's samples, which is minimized, and metrics to log."""
 
     total: Tensor
     sums: dict[str, WeightedSum]
 
 
 class Objective(nn.Module, ABC):
-    """What a stage minimises. Its parameters, the backbone's among them, are what the loop trains."""
+    """The loss of a stage. The loop trains its parameters, which include the backbone's."""
 
     def __init__(self, backbone: Backbone) -> None:
-        """Own the backbone."""
+        """Train this backbone."""
         super().__init__()
         self.backbone = backbone
 
     @abstractmethod
     def forward(self, batch: TransitionBatch) -> Losses:
-        """Mean loss of a batch. The sums have the same names for every batch."""
+        """Mean loss of a batch. The metrics have the same names for every batch."""
 
     @abstractmethod
     def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
-        """Figures of a held-out batch, taken without gradients. The same names for every batch."""
+        """Metrics of a validation batch, computed without gradients. The same names for every batch."""
 
     @property
     def heads(self) -> Heads | None:
-        """What is trained beside the backbone, at a learning rate of its own."""
+        """The module that is trained beside the backbone, at its own learning rate."""
         return None
 
-    def updated(self) -> None:
-        """Do what must follow every update of the weights."""
+    def after_update(self) -> None:
+        """Called after each update of the weights; by default it does nothing."""
         return
 
     def save(self, folder: Path) -> None:
@@ -69,12 +69,12 @@ class Objective(nn.Module, ABC):
         self.backbone.save(folder)
 
     def restore(self, folder: Path) -> None:
-        """Set all weights to those :meth:`save` wrote. Raises OSError, ValueError, RuntimeError or DataError."""
+        """Load the weights that :meth:`save` wrote. Raises OSError, ValueError, RuntimeError or DataError."""
         self.backbone.restore(folder)
 
 
 class BatchPlan:
-    """Which samples each process reads at each update, from (seed, update) alone: what a resumed run needs."""
+    """The samples of each process at each update, a function of (seed, update), so that a run can be resumed."""
 
     def __init__(self, samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> None:
         """Plan the updates of ``config.epochs`` passes over these samples, or of ``config.tokens``."""
@@ -85,14 +85,14 @@ class BatchPlan:
         self._accumulated = config.gradient_accumulation
         self._seed = seed
         self._processes = processes
-        whole = math.floor(epochs)
-        per_epoch = [self._updates_in(self._batches(epoch)) for epoch in range(whole)]
-        part = epochs - whole
-        last = math.ceil(part * self._updates_in(self._batches(whole))) if part else 0
+        whole_epochs = math.floor(epochs)
+        per_epoch = [self._updates_in(self._batches(epoch)) for epoch in range(whole_epochs)]
+        fraction = epochs - whole_epochs
+        last = math.ceil(fraction * self._updates_in(self._batches(whole_epochs))) if fraction else 0
         self.updates = sum(per_epoch) + last
-        """Updates in the whole run."""
+        """Number of updates of the whole run."""
         self.transitions_per_batch = sum(len(sample.transitions) for sample in samples) / len(self._batches(0))
-        """Mean number of transitions in one process' forward pass."""
+        """Mean number of transitions in a forward pass of one process."""
 
     def updates_from(self, done: int, process: int) -> Iterator[list[tuple[int, ...]]]:
         """Yield, for each update after ``done``, the batches of one process (``gradient_accumulation`` of them)."""
@@ -103,9 +103,9 @@ class BatchPlan:
             count = self._updates_in(batches)
             for update in range(max(done, first), min(first + count, self.updates)):
                 start = (update - first) * group
-                # The last update of an epoch is filled up from the epoch's beginning.
+                # The last update of an epoch is completed with the epoch's first batches.
                 yield [
-                    batches[place % len(batches)] for place in range(start + process, start + group, self._processes)
+                    batches[index % len(batches)] for index in range(start + process, start + group, self._processes)
                 ]
             first += count
             epoch += 1
@@ -127,15 +127,16 @@ def train(
     validation: Sequence[Trajectory] = (),
     label: str = "training",
 ) -> dict[str, float]:
-    """Minimise an objective; go on from the newest checkpoint in ``output`` if there is one.
+    """Minimize an objective; resume from the newest checkpoint in ``output`` if there is one.
 
-    On a CPU, a run that was interrupted and resumed ends with bitwise the same weights as one that was not. The seed
-    decides data order and dropout; global random state is left as it was.
+    On a CPU, a run that is interrupted and resumed ends with bitwise the same weights as an uninterrupted one. The seed
+    determines data order and dropout; the global random state does not change.
 
-    Returns the held-out figures after the last update (empty without held-out samples).
+    Returns the validation metrics after the last update (empty without validation samples).
 
-    Raises :class:`~step_hrl.errors.ModelError` when the loss is no longer finite (nothing is then overwritten),
-    :class:`~step_hrl.errors.DataError` for a checkpoint that does not belong to this run.
+    Raises :class:`~step_hrl.errors.ModelError` when loss or gradient is not finite (no checkpoint is overwritten),
+    :class:`~step_hrl.errors.DataError` for a checkpoint of another run, and :class:`~step_hrl.runs.signals.Stopped`
+    after a request to stop.
     """
     accelerator = Accelerator(
         cpu=objective.backbone.device.type == "cpu",
@@ -182,86 +183,87 @@ class _Training:
         console = Console(stderr=True, quiet=not self.accelerator.is_main_process)
         settings = {**self.config.model_dump(mode="json"), "seed": self.seed}
         with trackers.tracking(self.accelerator, f"{self.output} {self.fingerprint[:8]}", settings, console):
-            return self._go_on(module, log, done, console)
+            return self._run_updates(module, log, done, console)
 
-    def _go_on(self, module: Any, log: MetricsLog, done: int, console: Console) -> dict[str, float]:
-        figures: dict[str, float] = {}
+    def _run_updates(self, module: Any, log: MetricsLog, done: int, console: Console) -> dict[str, float]:
+        metrics: dict[str, float] = {}
         progress = Reporter(console, self.label, self.plan.updates, start=done, unit="updates")
         with seeded(self.seed), progress:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
                 norm = self._update(module, update, batches)
                 tokens += sum(self.samples[index].tokens for batch in batches for index in batch)
-                line = ""
+                note = ""
                 if update % self.config.log_every == 0 or update == self.plan.updates:
                     rate = tokens * self.accelerator.num_processes / (time.monotonic() - since)
                     values = self._log(log, update, norm, rate)
-                    line = f"loss {values['loss']:.3f}, {rate:.0f} tokens/s"
+                    note = f"loss {values['loss']:.3f}, {rate:.0f} tokens/s"
                     tokens, since = 0, time.monotonic()
-                progress.advance(note=line)
+                progress.advance(note=note)
                 if update % self.config.checkpoint_every == 0 or update == self.plan.updates:
-                    figures = self._evaluate(log, update)
-                    self._checkpoint(update)
+                    metrics = self._evaluate(log, update)
+                    self._save_checkpoint(update)
                     since = time.monotonic() if not tokens else since
-                if update % self.config.log_every == 0 and self._must_stop():
-                    self._keep(update)
+                if update % self.config.log_every == 0 and self._stop_requested():
+                    self._save_interrupted(update)
                     raise signals.stopped()
-        if not figures and self.validation:
-            figures = self._evaluate(log, done)
-        return figures
+        if not metrics and self.validation:
+            metrics = self._evaluate(log, done)
+        return metrics
 
     def _resume(self) -> int:
+        """Load the newest checkpoint; return the number of updates done."""
         newest = checkpoints.latest(self.output)
         if newest is None:
             return 0
         return checkpoints.restore(newest, self.objective, self.optimizers, self.fingerprint).update
 
     def _update(self, module: Any, update: int, batches: Sequence[Sequence[int]]) -> float:
-        """One update of the weights; the gradient's norm before clipping."""
-        # Dropout depends on seed, update and process only, so that no random state has to be kept.
+        """Update the weights once; return the norm of the gradient before clipping."""
+        # Dropout depends on seed, update and process only, so that checkpoints hold no random state.
         reseed(hash((self.seed, update, self.accelerator.process_index)) & 0x7FFFFFFF)
         module.train()
-        for place, indices in enumerate(batches):
+        for index, indices in enumerate(batches):
             batch = self._batch(self.samples, indices)
-            last = place == len(batches) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(module), self._autocast():
+            is_last = index == len(batches) - 1
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(module), self._autocast():
                 losses: Losses = module(batch)
-                # Every transition weighs the same, however many share its batch.
-                share = len(batch) / self.plan.transitions_per_batch / len(batches)
-                total = losses.total * share
+                # Every transition has the same weight, whatever the size of its batch.
+                scale = len(batch) / self.plan.transitions_per_batch / len(batches)
+                total = losses.total * scale
             self.accelerator.backward(total)
             count = total.new_tensor(float(len(batch)))
             self.means.add({"loss": WeightedSum(losses.total * count, count), **losses.sums})
         factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
         heads = self.objective.heads
-        set_learning_rate(self.optimizers, factor, heads_alone=heads is not None and update <= heads.alone)
-        # Apart, so that heads with a long way to go do not slow the backbone.
+        set_learning_rate(self.optimizers, factor, heads_only=heads is not None and update <= heads.warmup_updates)
+        # Clipped separately, so that large gradients of the heads do not scale down the backbone's.
         norms = [self._clip(self.backbone), *([self._clip(heads.module)] if heads is not None else [])]
         norm = math.hypot(*norms)
         if not math.isfinite(norm):
-            read = sorted({self.samples[index].episode_id for indices in batches for index in indices})
-            got = f"loss or gradient is not finite at update {update} of {self.plan.updates}, which read {_some(read)}"
-            raise ModelError(str(self.output), got, "lower learning_rate; earlier checkpoints are untouched")
+            episodes = _first_names(sorted({self.samples[index].episode_id for batch in batches for index in batch}))
+            got = f"loss or gradient is not finite at update {update} of {self.plan.updates}, on episodes {episodes}"
+            raise ModelError(str(self.output), got, "lower learning_rate; earlier checkpoints are unchanged")
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.objective.updated()
+        self.objective.after_update()
         return norm
 
     def _clip(self, module: nn.Module) -> float:
-        """Clip a module's gradients; their norm before."""
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        return float(torch.nn.utils.clip_grad_norm_(trained, self.config.max_gradient_norm, foreach=True))
+        """Clip a module's gradients; return their norm before clipping."""
+        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        return float(torch.nn.utils.clip_grad_norm_(trainable, self.config.max_gradient_norm, foreach=True))
 
     def _log(self, log: MetricsLog, update: int, norm: float, rate: float) -> dict[str, float]:
         factor = schedule(update - 1, self.plan.updates, self.config.warmup_fraction)
         values = self.means.read(self.accelerator)
-        figures = {
+        state = {
             "learning_rate": self.config.learning_rate * factor,
             "gradient_norm": norm,
             "tokens_per_second": rate,
         }
-        log.write(update, {**values, **figures})
+        log.write(update, {**values, **state})
         return values
 
     @torch.no_grad()
@@ -272,45 +274,45 @@ class _Training:
         batches = batches_of_similar_length(_sizes(self.validation), 4 * self.config.tokens_per_batch, self.seed, 0)
         means = Means()
         processes = self.accelerator.num_processes
-        for place in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
-            # Processes count the same names: one that has no batch left counts an empty one.
-            batch = self._batch(self.validation, batches[place % len(batches)])
+        for index in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
+            # All processes must add the same names: one without a batch left adds another batch with weight 0.
+            batch = self._batch(self.validation, batches[index % len(batches)])
             with self._autocast():
                 sums = self.objective.evaluate(batch)
-            weight = 1.0 if place < len(batches) else 0.0
+            weight = 1.0 if index < len(batches) else 0.0
             means.add(
-                {f"validation/{name}": WeightedSum(t.total * weight, t.number * weight) for name, t in sums.items()}
+                {f"validation/{name}": WeightedSum(s.total * weight, s.number * weight) for name, s in sums.items()}
             )
-        figures = means.read(self.accelerator)
-        log.write(update, figures)
-        return figures
+        metrics = means.read(self.accelerator)
+        log.write(update, metrics)
+        return metrics
 
-    def _checkpoint(self, update: int) -> None:
+    def _save_checkpoint(self, update: int) -> None:
         gather_state(self.optimizers)
         if self.accelerator.is_main_process:
-            kept = self.config.keep_checkpoints
-            checkpoints.save(self.output, self.objective, self.optimizers, self._state(update), kept)
+            keep = self.config.keep_checkpoints
+            checkpoints.save(self.output, self.objective, self.optimizers, self._state(update), keep)
         self.accelerator.wait_for_everyone()
 
-    def _must_stop(self) -> bool:
-        """Whether any process was asked to stop: all must at the same update."""
-        asked = torch.tensor([float(signals.asked())], device=self.accelerator.device)
-        return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
+    def _stop_requested(self) -> bool:
+        """Whether any process was asked to stop; all processes then stop at the same update."""
+        requests = torch.tensor([float(signals.asked())], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(requests, reduction="sum") > 0)
 
-    def _keep(self, update: int) -> None:
-        """Keep where training stands, unless a checkpoint does."""
+    def _save_interrupted(self, update: int) -> None:
+        """Save the state to resume from, unless there is a checkpoint of this update."""
         if update % self.config.checkpoint_every and update < self.plan.updates:
             gather_state(self.optimizers)
             if self.accelerator.is_main_process:
-                checkpoints.save_to_go_on(self.output, self.objective, self.optimizers, self._state(update))
+                checkpoints.save_interrupted(self.output, self.objective, self.optimizers, self._state(update))
         self.accelerator.wait_for_everyone()
 
     def _state(self, update: int) -> checkpoints.TrainerState:
         return checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
 
     def _batch(self, samples: Sequence[Trajectory], indices: Sequence[int]) -> TransitionBatch:
-        chosen = [samples[index] for index in indices]
-        batch = collate(chosen, self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
+        trajectories = [samples[index] for index in indices]
+        batch = collate(trajectories, self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
         return batch.to(self.accelerator.device)
 
     def _autocast(self) -> torch.autocast:
@@ -318,9 +320,9 @@ class _Training:
 
 
 def _fingerprint(samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> str:
-    """Digest of all that decides the weights; what only decides when to log or save is left out."""
-    unimportant = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "validation_fraction"}
-    settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=unimportant)
+    """Digest of everything that determines the weights, without settings that affect only logging and saving."""
+    excluded = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "validation_fraction"}
+    settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=excluded)
     digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
     for sample in samples:
         for transition in sample.transitions:
@@ -341,10 +343,10 @@ def _sizes(samples: Sequence[Trajectory]) -> list[tuple[int, int]]:
     return [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first few of some names.
+def _first_names(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are.
 
-    >>> _some(["a", "b"]), _some(["a", "b", "c", "d", "e"])
+    >>> _first_names(["a", "b"]), _first_names(["a", "b", "c", "d", "e"])
     ('a, b', 'a, b, c and 2 more')
     """
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"

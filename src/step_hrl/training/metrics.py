@@ -1,4 +1,4 @@
-"""Running means of named figures, and where they are written."""
+"""Running means of metrics, and the log they are written to."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from step_hrl.runs.layout import METRICS_FILE
 
 
 class WeightedSum(NamedTuple):
-    """A sum, and the number of things it sums: means stay right however samples are batched."""
+    """A sum and its number of terms, so that a mean does not depend on how samples are batched."""
 
     total: Tensor
     number: Tensor
 
 
 def by_role(name: str, values: Tensor, role: Tensor) -> dict[str, WeightedSum]:
-    """Tallies of each role's share of the values (B,): ``name_high`` and so on."""
+    """Sum values (B,) by role, under ``name_high`` and so on; ``role`` (B,) indexes ``ROLES``."""
     sums: dict[str, WeightedSum] = {}
     for index, each in enumerate(ROLES):
-        chosen = (role == index).to(values.dtype)
-        sums[f"{name}_{each.value}"] = WeightedSum((values * chosen).sum(), chosen.sum())
+        mask = (role == index).to(values.dtype)
+        sums[f"{name}_{each.value}"] = WeightedSum((values * mask).sum(), mask.sum())
     return sums
 
 
 class Means:
-    """Adds up sums by name until they are read."""
+    """Accumulates sums by name until their means are read."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
-        self._tallies: dict[str, WeightedSum] = {}
+        """Start without sums."""
+        self._sums: dict[str, WeightedSum] = {}
 
     def add(self, sums: Mapping[str, WeightedSum]) -> None:
-        """Add detached sums and counts."""
-        for name, weighted_sum in sums.items():
-            total, number = weighted_sum.total.detach().double(), weighted_sum.number.detach().double()
-            before = self._tallies.get(name)
-            if before is not None:
-                total, number = before.total + total, before.number + number
-            self._tallies[name] = WeightedSum(total, number)
+        """Add sums and their numbers of terms, detached."""
+        for name, (total, number) in sums.items():
+            total, number = total.detach().double(), number.detach().double()
+            previous = self._sums.get(name)
+            if previous is not None:
+                total, number = previous.total + total, previous.number + number
+            self._sums[name] = WeightedSum(total, number)
 
     def read(self, accelerator: Any) -> dict[str, float]:
-        """Means over all processes since the last reading; names that counted nothing are left out.
+        """Return the means over all processes since the last call, without names whose number of terms is 0.
 
-        Every process must have seen the same names.
+        Every process must have added the same names.
         """
-        names = sorted(self._tallies)
-        sums, self._tallies = self._tallies, {}
+        names = sorted(self._sums)
+        sums, self._sums = self._sums, {}
         if not names:
             return {}
         pairs = accelerator.reduce(torch.stack([torch.stack(sums[name]) for name in names]), reduction="sum")
@@ -61,10 +61,10 @@ class Means:
 
 
 class MetricsLog:
-    """Appends metrics as JSON lines, and passes them on to the accelerator's trackers."""
+    """Appends metrics as JSON lines and passes them to the accelerator's trackers."""
 
     def __init__(self, accelerator: Any, folder: Path, resumed_at: int) -> None:
-        """Open the log. Lines of updates after ``resumed_at`` are dropped: those updates are done again."""
+        """Open the log. Lines of updates after ``resumed_at`` are dropped, because those updates are repeated."""
         self._accelerator = accelerator
         self._path = folder / METRICS_FILE
         if accelerator.is_main_process:
@@ -73,7 +73,7 @@ class MetricsLog:
             write_atomically(self._path, "".join(f"{line}\n" for line in kept))
 
     def write(self, update: int, values: Mapping[str, float]) -> None:
-        """Write one line, on the main process only."""
+        """Write one line; only the main process does."""
         if self._accelerator.is_main_process:
             with self._path.open("a") as file:
                 file.write(json.dumps({"update": update, **values}) + "\n")
@@ -83,5 +83,5 @@ class MetricsLog:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    # A line cut short by a crash is dropped: its update is done again or was never checkpointed.
+    # A line cut short by a crash is dropped; its update comes after the last checkpoint and is repeated.
     return [line for line in path.read_text().splitlines() if line.startswith("{") and line.endswith("}")]

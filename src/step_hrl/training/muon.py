@@ -1,7 +1,7 @@
-"""Muon (Jordan et al. 2024) in the precision a device is fast in.
+"""Muon (Jordan et al. 2024) in the precision that a device computes fast in.
 
-``torch.optim.Muon`` orthogonalises in bfloat16 wherever it runs. A CPU without instructions for it multiplies bfloat16
-many times slower than float32: there a step took longer than ten batches of a small model.
+``torch.optim.Muon`` always orthogonalizes in bfloat16. A CPU without bfloat16 instructions multiplies it many times
+slower than float32: a step took longer than ten batches of a small model.
 """
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
@@ -24,20 +24,20 @@ _SMALLEST_NORM = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    r"""Momentum whose matrices are replaced by the nearest orthogonal ones.
+    r"""Updates each matrix by its orthogonalized momentum.
 
     .. math::
         B &\leftarrow \mu B + (1 - \mu)\, G \\
         \theta &\leftarrow (1 - \eta \lambda)\, \theta
             - \eta \sqrt{\max(1, m / n)}\; \mathrm{orthogonal}((1 - \mu)\, G + \mu B)
 
-    for a matrix of m rows and n columns with gradient G: the same update as ``torch.optim.Muon`` makes by default.
+    for a matrix of m rows and n columns with gradient G: the update of ``torch.optim.Muon`` with its defaults.
     """
 
     def __init__(
         self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float = 0.0, momentum: float = 0.95
     ) -> None:
-        """Optimise matrices."""
+        """Optimize matrices."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -64,15 +64,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
-    """Roughly the nearest orthogonal matrix, by a Newton-Schulz iteration: singular values end in about [0.7, 1.2].
+    """Approximately the nearest orthogonal matrix, by a Newton-Schulz iteration: singular values in about [0.7, 1.2].
 
-    >>> found = orthogonal(torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
-    >>> bool(((0.6 < found.diag()) & (found.diag() < 1.3)).all())
+    >>> result = orthogonal(torch.tensor([[3.0, 0.0], [0.0, 2.0]]))
+    >>> bool(((0.6 < result.diag()) & (result.diag() < 1.3)).all())
     True
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    fast = torch.bfloat16 if has_native_bfloat16(matrix.device) else torch.float32
-    wide: Tensor = (matrix.t() if tall else matrix).to(fast)
+    dtype = torch.bfloat16 if has_native_bfloat16(matrix.device) else torch.float32
+    wide: Tensor = (matrix.t() if tall else matrix).to(dtype)
     wide = nn.functional.normalize(wide, dim=(0, 1), eps=_SMALLEST_NORM)  # pyright: ignore[reportArgumentType]
     a, b, c = _COEFFICIENTS
     for _ in range(ITERATIONS):

@@ -1,4 +1,4 @@
-"""Stage 2: step-level offline RL. Values of whole utterances, and a policy that follows the better ones."""
+"""Stage 2: step-level offline RL. Critics of whole utterances, and advantage-weighted regression of the policy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from step_hrl.models.collate import (
     TransitionBatch,
     TransitionTokens,
     collate,
-    pieces,
+    split_trajectory,
     tokenize_trajectories,
 )
 from step_hrl.models.critics import Critics, Estimates
@@ -47,10 +47,10 @@ from step_hrl.types import Transition
 
 
 class OfflineRL(Objective):
-    r"""Minimises :math:`\frac{1}{B} \sum_b w_b (L_Q + L_V + L_\pi)`; one pass over the backbone serves all three.
+    r"""Minimizes :math:`\frac{1}{B} \sum_b w_b (L_Q + L_V + L_\pi)`, in one pass over the backbone.
 
-    The log-probabilities of u, V(s) and Q(s, u) are read from the same hidden states, and so is the target's V(s'): the
-    state a transition led to is mostly the state of the next row (see ``models.collate.Trajectory``). Source: the paper's
+    Log-probabilities of u, V(s), Q(s, u) and the target V(s') are computed from the same hidden states: the next state
+    of a transition is mostly the state of the row below it (see ``models.collate.Trajectory``). Source: the paper's
     stage 2; the equations are in ``losses``.
     """
 
@@ -65,21 +65,21 @@ class OfflineRL(Objective):
         self.register_buffer("weights", values, persistent=False)
 
     def forward(self, batch: TransitionBatch) -> Losses:
-        """Mean loss of a batch; each loss, and what the critics think, by role."""
-        log_likelihood, estimates = self._read(batch)
+        """Mean loss of a batch; by role, each loss, V(s) and the advantage."""
+        log_likelihood, estimates = self._forward(batch)
         losses, advantage = self._critic_losses(batch, estimates)
         losses["policy_loss"] = self._policy_loss(log_likelihood, advantage) * batch.clone_mask
-        count = self.weights[batch.role] * batch.weight
-        total = (count * torch.stack(list(losses.values())).sum(dim=0)).mean()
-        figures = {**losses, "value": estimates.value, "advantage": advantage}
+        weight = self.weights[batch.role] * batch.weight
+        total = (weight * torch.stack(list(losses.values())).sum(dim=0)).mean()
+        metrics = {**losses, "value": estimates.value, "advantage": advantage}
         sums: dict[str, WeightedSum] = {}
-        for name, values in figures.items():
+        for name, values in metrics.items():
             sums |= by_role(name, values.detach(), batch.role)
         return Losses(total, sums)
 
     def evaluate(self, batch: TransitionBatch) -> dict[str, WeightedSum]:
-        """The same figures, and the log-likelihood of what was said."""
-        log_likelihood, estimates = self._read(batch)
+        """The critics' losses, the advantage and the utterances' log-likelihood, by role."""
+        log_likelihood, estimates = self._forward(batch)
         losses, advantage = self._critic_losses(batch, estimates)
         sums: dict[str, WeightedSum] = {}
         for name, values in {**losses, "advantage": advantage, "log_likelihood": log_likelihood}.items():
@@ -91,8 +91,8 @@ class OfflineRL(Objective):
         """The critics."""
         return Heads(self.critics, self.config.critic_learning_rate, self.config.critic_warmup)
 
-    def updated(self) -> None:
-        """Let the target critics follow."""
+    def after_update(self) -> None:
+        """Update the target networks."""
         self.critics.move_targets(self.config.target_tau)
 
     def save(self, folder: Path) -> None:
@@ -101,23 +101,24 @@ class OfflineRL(Objective):
         self.critics.save(folder)
 
     def restore(self, folder: Path) -> None:
-        """Set policy and critics to what was written."""
+        """Load the policy and the critics."""
         super().restore(folder)
         self.critics.restore(folder)
 
     @torch.no_grad()
     def values(self, batch: TransitionBatch) -> tuple[Tensor, Tensor]:
-        """V(s) and the Q(s, u) that advantages are taken of, of each transition (B,)."""
-        _, estimates = self._read(batch)
+        """V(s) and the target Q(s, u), whose difference is the advantage, of each transition (B,)."""
+        _, estimates = self._forward(batch)
         return estimates.value, estimates.target_q
 
-    def _read(self, batch: TransitionBatch) -> tuple[Tensor, Estimates]:
+    def _forward(self, batch: TransitionBatch) -> tuple[Tensor, Estimates]:
+        """The log-likelihood of each utterance (B,) and the critics' estimates."""
         hidden = self.backbone.hidden_states(batch)
         log_probs = self.backbone.score(batch, hidden=hidden).log_probs[: len(batch)]
         log_likelihood = utterance_log_likelihood(log_probs, batch.utterance_mask[: len(batch)])
-        share = self.config.critic_grad_scale
-        # The same numbers, with only a share of the gradient.
-        features = (share * hidden + (1 - share) * hidden.detach() if share else hidden.detach()).float()
+        scale = self.config.critic_grad_scale
+        # Equal to the hidden states, with their gradient scaled.
+        features = (scale * hidden + (1 - scale) * hidden.detach() if scale else hidden.detach()).float()
         states = _at(features, batch.state_end)
         utterances = _at(features[: len(batch)], batch.utterance_end)
         state = states[: len(batch)]
@@ -125,7 +126,7 @@ class OfflineRL(Objective):
         return log_likelihood, self.critics(state, utterances, q_features, states[batch.next_row], batch.role)
 
     def _critic_losses(self, batch: TransitionBatch, estimates: Estimates) -> tuple[dict[str, Tensor], Tensor]:
-        """L_Q and L_V (B,) each, and the advantage (B,)."""
+        """L_Q and L_V, (B,) each, and the advantage (B,)."""
         target = td_target(batch.reward, estimates.next_target_value, batch.discount)
         losses = {
             "q_loss": squared_error(estimates.q, target).sum(dim=0),
@@ -150,44 +151,42 @@ def train_offline_rl(
     output: Path,
     seed: int,
 ) -> None:
-    """Train a policy further in this process (or in each process of a launcher); checkpoints go to ``output``.
+    """Train a policy further in this process (or in each process of a launcher); write checkpoints to ``output``.
 
     Args:
-        backbone: the policy of stage 1, or of the round before.
-        transitions: of whole episodes, in order, rewards as ``subtask_reward`` has them.
-        validation: of other episodes, to measure on. What the critics say of them, and what
-            they are worth, is written to ``value_estimates.jsonl`` and ``values.json``.
+        backbone: the policy of stage 1, or of the previous round.
+        transitions: of whole episodes, in order, with the rewards of ``config.subtask_reward``.
+        validation: transitions of other episodes, which are not trained on. The critics' estimates for them are written
+            to ``value_estimates.jsonl``, their rank correlations with the returns to ``values.json``.
         config: of stage 2.
         collected: ids of the episodes that are not demonstrations.
         output: folder.
-        seed: of data order, dropout and the critics' first weights.
+        seed: of data order, dropout and the critics' initial weights.
 
-    Raises :class:`~step_hrl.errors.DataError` where nothing is left to learn from, or a sample is too long.
+    Raises :class:`~step_hrl.errors.DataError` where no transition is left to train on, or a sample is too long.
     """
-    sources = {False: config.data_weights.demonstration, True: config.data_weights.collected}
 
     def weight(transition: Transition) -> float:
-        return sources[transition.episode_id in collected]
+        weights = config.data_weights
+        return weights.collected if transition.episode_id in collected else weights.demonstration
 
     kept = [t for t in transitions if weight(t) > 0 and getattr(config.role_weights, t.role.value) > 0]
     longest = min(config.max_tokens_per_sample, backbone.context)
-    samples = _fitting(encode(kept, backbone.tokenizer, config, longest, weight), config)
+    samples = _split_to_fit(encode(kept, backbone.tokenizer, config, longest, weight), config)
     if not samples:
-        raise DataError("offline_rl", "no transitions of a source and role that count", "raise one of the weights")
-    measured = encode(validation, backbone.tokenizer, config, longest)
+        raise DataError("offline_rl", "no transitions of a source and role of weight > 0", "raise one of the weights")
+    trajectories = encode(validation, backbone.tokenizer, config, longest)
+    validation_samples = _split_to_fit(trajectories, config)
     critics = Critics(int(backbone.causal_model.config.hidden_size), n_critics=config.n_critics, seed=seed)
     objective = OfflineRL(backbone, critics, config)
-    train(
-        objective, samples, config, output=output, seed=seed, validation=_fitting(measured, config), label="offline RL"
-    )
+    train(objective, samples, config, output=output, seed=seed, validation=validation_samples, label="offline RL")
     if parallel.is_first():
-        # Whole episodes pass the backbone one by one: as long as many an update.
-        with Reporter(
-            Console(stderr=True, quiet=not measured), "values", len(measured), unit="trajectories"
-        ) as reporter:
-            value_estimates = estimate_values(objective, reporter.each(measured))
-        write_atomically(output / VALUE_ESTIMATES_FILE, to_lines(value_estimates))
-        write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(value_estimates), indent=1) + "\n")
+        # One forward pass per trajectory, which can take as long as many updates.
+        console = Console(stderr=True, quiet=not trajectories)
+        with Reporter(console, "values", len(trajectories), unit="trajectories") as reporter:
+            estimates = estimate_values(objective, reporter.each(trajectories))
+        write_atomically(output / VALUE_ESTIMATES_FILE, to_lines(estimates))
+        write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(estimates), indent=1) + "\n")
 
 
 def run(
@@ -200,10 +199,10 @@ def run(
     output: Path,
     seed: int,
 ) -> None:
-    """Load a policy and train it further; see :func:`train_offline_rl`. Processes as in stage 1."""
+    """Load a policy and train it further, in ``config.processes`` processes; see :func:`train_offline_rl`."""
     if config.processes > 1 and not parallel.launched():
-        alone = (config, backbone_config, policy, transitions, validation, collected, output, seed)
-        parallel.run_in_processes(config.processes, run, alone)
+        arguments = (config, backbone_config, policy, transitions, validation, collected, output, seed)
+        parallel.run_in_processes(config.processes, run, arguments)
         return
     backbone = backbones.load(backbone_config.model_copy(update={"source": str(policy)}), seed=seed)
     train_offline_rl(backbone, transitions, validation, config, collected=collected, output=output, seed=seed)
@@ -216,7 +215,10 @@ def encode(
     longest: int,
     weight: Callable[[Transition], float] = lambda _: 1.0,
 ) -> list[Trajectory]:
-    """Transitions as trajectories of tokens, with discounts and weights."""
+    """Encode transitions as trajectories of tokens, with the discounts of ``config`` and these weights.
+
+    Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens.
+    """
 
     def discount(transition: Transition) -> float:
         if transition.terminated or transition.next_state is None:
@@ -227,43 +229,44 @@ def encode(
 
 
 def estimate_values(objective: OfflineRL, trajectories: Iterable[Trajectory]) -> list[ValueEstimate]:
-    """What the critics say of each decision, and the discounted return that followed in its trajectory.
+    """The critics' estimates of each decision, with its discounted return to go in its trajectory.
 
-    What would have come after a cut at the action limit is not known and counts 0.
+    Rewards after a truncation are unknown and count as 0.
     """
     objective.eval()
     counts: Counter[tuple[str, str]] = Counter()
-    found: list[ValueEstimate] = []
+    estimates: list[ValueEstimate] = []
     for trajectory in trajectories:
         batch = collate([trajectory], objective.backbone.tokenizer.pad).to(objective.backbone.device)
-        value, q = (cast("list[float]", cast(Any, part).tolist()) for part in objective.values(batch))
+        value, q = (cast("list[float]", cast(Any, tensor).tolist()) for tensor in objective.values(batch))
         key = (trajectory.episode_id, trajectory.transitions[0].role.value)
-        for value_estimate in zip(value, q, returns(trajectory.transitions), strict=True):
-            found.append(ValueEstimate(*key, counts[key], *value_estimate))
+        for numbers in zip(value, q, returns_to_go(trajectory.transitions), strict=True):
+            estimates.append(ValueEstimate(*key, counts[key], *numbers))
             counts[key] += 1
-    return found
+    return estimates
 
 
-def returns(transitions: Sequence[TransitionTokens]) -> list[float]:
-    """The discounted return from each transition on.
+def returns_to_go(transitions: Sequence[TransitionTokens]) -> list[float]:
+    """The discounted return from each transition to the end.
 
     >>> from step_hrl.types import Role
-    >>> [round(value, 3) for value in returns([TransitionTokens(Role.LOW, (), (), 0.0, 0.5), ] * 2
-    ...     + [TransitionTokens(Role.LOW, (), (), 1.0)])]
+    >>> step, last = TransitionTokens(Role.LOW, (), (), 0.0, 0.5), TransitionTokens(Role.LOW, (), (), 1.0)
+    >>> returns_to_go([step, step, last])
     [0.25, 0.5, 1.0]
     """
-    following, found = 0.0, list[float]()
+    return_to_go, returns = 0.0, list[float]()
     for transition in reversed(transitions):
-        following = transition.reward + transition.discount * following
-        found.append(following)
-    return found[::-1]
+        return_to_go = transition.reward + transition.discount * return_to_go
+        returns.append(return_to_go)
+    return returns[::-1]
 
 
-def _fitting(trajectories: Sequence[Trajectory], config: OfflineRLConfig) -> list[Trajectory]:
-    """Trajectories cut to half a batch at most, so that a batch holds several situations."""
-    return [piece for trajectory in trajectories for piece in pieces(trajectory, config.tokens_per_batch // 2)]
+def _split_to_fit(trajectories: Sequence[Trajectory], config: OfflineRLConfig) -> list[Trajectory]:
+    """Split trajectories to at most half a batch, so that a batch holds several of them."""
+    tokens = config.tokens_per_batch // 2
+    return [part for trajectory in trajectories for part in split_trajectory(trajectory, tokens)]
 
 
-def _at(hidden: Tensor, places: Tensor) -> Tensor:
-    """The hidden state at one place of each row (rows, width)."""
-    return hidden[torch.arange(len(hidden), device=hidden.device), places]
+def _at(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The hidden state at one position of each row (rows, width)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), positions]

@@ -1,4 +1,4 @@
-"""Optimizers of a stage, and the schedule their learning rates follow."""
+"""The optimizers of a stage and their learning rate schedule."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from step_hrl.training.muon import Muon
 
 
 class Heads(NamedTuple):
-    """A module beside the backbone, its peak learning rate, and for how many updates it is trained alone at first."""
+    """A module trained beside the backbone.
+
+    ``learning_rate`` is its peak; in the first ``warmup_updates`` updates the backbone is not trained.
+    """
 
     module: nn.Module
     learning_rate: float
-    alone: int
+    warmup_updates: int
 
 
 def create_optimizers(
     module: nn.Module, config: TrainingConfig, processes: int = 1, heads: Heads | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Make the optimizers of every trainable parameter of a module, and of the heads beside it (always AdamW).
+    """Create the optimizers of a module's trainable parameters, and of the heads (always AdamW).
 
     :class:`~step_hrl.config.AdamWConfig`: one AdamW (Loshchilov and Hutter 2019).
-    :class:`~step_hrl.config.MuonConfig`: Muon (Jordan et al. 2024) for the matrices between embedding and head, AdamW
-    for embeddings, head, norms and biases. Weight decay spares vectors.
+    :class:`~step_hrl.config.MuonConfig`: Muon (Jordan et al. 2024) for the matrices between embedding and output head,
+    AdamW for embeddings, output head, norms and biases. Vectors have no weight decay.
 
-    Orthogonalising takes as long as half a batch of a small model: several processes share the matrices among them
-    and exchange the results (as in ZeRO stage 1, Rajbhandari et al. 2020).
+    Orthogonalization takes as long as half a batch of a small model, so several processes divide the matrices among
+    them and exchange the results (ZeRO stage 1, Rajbhandari et al. 2020).
 
-    Raises :class:`~step_hrl.errors.ModelError` where nothing is trainable.
+    Raises :class:`~step_hrl.errors.ModelError` where no parameter is trainable.
     """
-    matrices, tables, vectors = _sort(module)
+    matrices, tables, vectors = _group_parameters(module)
     if not (matrices or tables or vectors):
-        raise ModelError("backbone", "nothing to train", "set backbone.lora to train an adapter further")
+        raise ModelError("backbone", "nothing to train", "set backbone.lora to continue training an adapter")
     muon = config.optimizer if isinstance(config.optimizer, MuonConfig) else None
     decayed = [*tables] if muon else [*matrices, *tables]
     groups: list[dict[str, Any]] = [
@@ -56,15 +59,15 @@ def create_optimizers(
             "momentum": 0.95,
         }
         if processes > 1:
-            # Imported here: it loads much of torch that a single process has no use for.
+            # Imported here, because it loads much of torch that a single process does not need.
             from torch.distributed.optim import ZeroRedundancyOptimizer
 
             optimizers.append(ZeroRedundancyOptimizer(matrices, Muon, **settings))
         else:
             optimizers.append(Muon(matrices, **settings))
     if heads is not None:
-        trained = [parameter for parameter in heads.module.parameters() if parameter.requires_grad]
-        optimizers.append(torch.optim.AdamW(trained, lr=heads.learning_rate, weight_decay=0.0, fused=True))
+        trainable = [parameter for parameter in heads.module.parameters() if parameter.requires_grad]
+        optimizers.append(torch.optim.AdamW(trainable, lr=heads.learning_rate, weight_decay=0.0, fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -73,21 +76,21 @@ def create_optimizers(
 
 
 def gather_state(optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """Bring shared state to the first process, which saves it. Every process must call this."""
+    """Gather the divided optimizer state in the first process, which saves it. Every process must call this."""
     for optimizer in optimizers:
         if hasattr(optimizer, "consolidate_state_dict"):
             cast(Any, optimizer).consolidate_state_dict(to=0)
 
 
-def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float, *, heads_alone: bool = False) -> None:
-    """Give every parameter group its share of its own peak learning rate; the backbone's is 0 while heads are alone."""
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float, *, heads_only: bool = False) -> None:
+    """Set learning rates to ``factor`` times their peaks; with ``heads_only``, the backbone's to 0."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = 0.0 if heads_alone and not group["of_heads"] else group["peak_lr"] * factor
+            group["lr"] = 0.0 if heads_only and not group["of_heads"] else group["peak_lr"] * factor
 
 
 def schedule(update: int, updates: int, warmup_fraction: float) -> float:
-    """Share of the peak learning rate at an update (from 0): a linear rise, then half a cosine down to 0.
+    """Factor of the peak learning rate at an update (from 0): linear warmup, then cosine decay to 0.
 
     >>> [round(schedule(update, 10, 0.2), 3) for update in (0, 1, 2, 6, 10)]
     [0.5, 1.0, 1.0, 0.5, 0.0]
@@ -98,8 +101,8 @@ def schedule(update: int, updates: int, warmup_fraction: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (update - warmup) / max(1, updates - warmup)))
 
 
-def _sort(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters as (hidden matrices, embedding and head tables, vectors)."""
+def _group_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as (hidden matrices, embedding and output head tables, vectors)."""
     tables_by_id: set[int] = set()
     for name, child in cast(Iterable[tuple[str, nn.Module]], module.named_modules()):
         if isinstance(child, nn.Embedding) or name.endswith("lm_head"):
@@ -109,6 +112,6 @@ def _sort(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], li
     vectors: list[nn.Parameter] = []
     for parameter in module.parameters():
         if parameter.requires_grad:
-            kind = tables if id(parameter) in tables_by_id else matrices if parameter.ndim == 2 else vectors
-            kind.append(parameter)
+            group = tables if id(parameter) in tables_by_id else matrices if parameter.ndim == 2 else vectors
+            group.append(parameter)
     return matrices, tables, vectors

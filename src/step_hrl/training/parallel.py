@@ -1,4 +1,4 @@
-"""Data-parallel training on one machine: the same call in several processes, each with its share of the cores."""
+"""Data-parallel training on one machine: the same call in several processes that divide the cores."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ GRACE_SECONDS = 10.0
 
 
 def launched() -> bool:
-    """Whether this process is already one of several that a launcher (ours, or ``accelerate launch``) started."""
+    """Whether this process is one of several started by a launcher (this module or ``accelerate launch``)."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process has rank 0, which writes the files."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def run_in_processes(processes: int, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    """Call ``function(*arguments)`` in several new processes that ``torch.distributed`` joins, and wait for them.
+    """Call ``function(*arguments)`` in several new processes of one ``torch.distributed`` group, and wait for them.
+
+    A stop requested of this process is passed on to them. If this process dies, they exit.
 
     Args:
-        processes: how many. Each gets an equal share of this process' cores as threads.
-        function: importable by its module and name; what it returns is dropped.
-        arguments: handed over by pickling.
+        processes: number of processes. Each gets an equal share of this process's cores as threads.
+        function: importable by module and name; its return value is dropped.
+        arguments: pickled.
 
-    Raises what a process raised, if it is an error a user can mend, or that it stopped as this process was asked to;
-    :class:`~step_hrl.errors.ModelError` for a process that died. The others are then ended. If this process dies, so do
-    they.
+    Raises the :class:`~step_hrl.errors.StepHrlError` or :class:`~step_hrl.runs.signals.Stopped` that a process raised,
+    and :class:`~step_hrl.errors.ModelError` for a process that died; the other processes are then terminated.
     """
     with tempfile.TemporaryDirectory(prefix="step-hrl-") as folder:
         job = Path(folder) / "job.pickle"
@@ -51,22 +52,22 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
             for rank in range(processes):
                 command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
                 environment = _environment(rank, processes)
-                with signals.unheard():  # this process tells them when to stop
+                with signals.unheard():  # this process passes on requests to stop
                     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
             _wait(children, job)
         finally:
-            _end(children)
+            _terminate(children)
 
 
 def error_file(job: Path, rank: int) -> Path:
-    """Where a process leaves the error that ended it."""
+    """The file that a process pickles its error to."""
     return job.with_name(f"error-{rank}.pickle")
 
 
-def meet(job: Path, rank: int) -> None:
-    """Join the other processes by a file beside the job: nobody from outside can find a port to talk to.
+def join_group(job: Path, rank: int) -> None:
+    """Join the process group by a file beside the job instead of a port that other machines could reach.
 
-    What they then exchange goes through this machine's loopback interface.
+    The processes communicate over this machine's loopback interface.
     """
     import torch
 
@@ -90,7 +91,7 @@ def _environment(rank: int, processes: int) -> Mapping[str, str]:
         "LOCAL_WORLD_SIZE": str(processes),
         **{f"{library}_SOCKET_IFNAME": name for name in loopback for library in ("GLOO", "NCCL")},
         "OMP_NUM_THREADS": str(threads),
-        # Threads that spin while they wait take the cores from the other processes.
+        # Threads that spin while they wait occupy cores that the other processes need.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -100,15 +101,15 @@ def _cores() -> int:
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
-    told = False
+    stop_requested = False
     while None in (codes := [child.poll() for child in children]):
         if any(codes):
-            # The others hang in their next exchange of gradients; the one that failed says why.
+            # The others would wait forever for the failed process's gradients.
             break
-        if signals.asked() and not told:
-            told = True
+        if signals.asked() and not stop_requested:
+            stop_requested = True
             for child in children:
-                _ask_to_stop(child)
+                _request_stop(child)
         time.sleep(POLL_SECONDS)
     for rank, child in enumerate(children):
         if child.returncode:
@@ -116,17 +117,17 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
             if reason.is_file():
                 raise pickle.loads(reason.read_bytes())
             got = f"process {rank} of {len(children)} died (exit code {child.returncode})"
-            raise ModelError("training", got, "see what it printed; if memory ran out, lower tokens_per_batch")
+            raise ModelError("training", got, "read its output; if memory ran out, lower tokens_per_batch")
 
 
-def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None, "it was started with a pipe"
-    with suppress(OSError):  # it has just ended by itself
+def _request_stop(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None, "children are started with a pipe"
+    with suppress(OSError):  # the child has just exited
         child.stdin.write(b"s")
         child.stdin.flush()
 
 
-def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(children: Sequence[subprocess.Popen[bytes]]) -> None:
     for child in children:
         if child.poll() is None:
             child.terminate()

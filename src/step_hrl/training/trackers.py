@@ -1,4 +1,4 @@
-"""Where metrics go besides the JSON lines: trackers, started and ended without a word of their own."""
+"""Experiment trackers, which get the metrics besides the JSON lines; their own output is discarded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.console import Console
 from step_hrl.errors import RecipeError
 
 DEFAULT = "trackio"
-"""The tracker nobody has to ask for: it keeps what it gets on this machine, without an account."""
+"""The tracker used by default if it is installed: it stores metrics on this machine, without an account."""
 PROJECT = "step-hrl"
 
 
 def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The trackers that are meant: those named, or for None the default one where it is installed.
+    """Return the trackers to use: those named, or for None the default one if it is installed.
 
-    Raises :class:`~step_hrl.errors.RecipeError` where one that is named is not installed.
+    Raises :class:`~step_hrl.errors.RecipeError` where a named one is not installed.
     """
     if names is None:
         return (DEFAULT,) if _installed(DEFAULT) else ()
@@ -33,19 +33,19 @@ def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def tracking(accelerator: Any, run: str, settings: Mapping[str, Any], console: Console) -> Generator[None]:
-    """Pass what is logged inside on to the accelerator's trackers.
+    """Run the accelerator's trackers in a block.
 
-    ``run`` names the training there; one of the same name that was interrupted is gone on with in trackio. Raises
+    ``run`` is the name of the training run; trackio resumes an interrupted run of the same name. Raises
     :class:`~step_hrl.errors.RecipeError` where a tracker cannot be started.
     """
     names = [str(name) for name in accelerator.log_with]
-    # Its display in notebooks and its watch over the whole machine are not asked for.
+    # Without trackio's notebook widget and its monitoring of the machine.
     trackio = {"name": run, "resume": "allow", "embed": False, "auto_log_cpu": False}
     try:
-        with _hushed():
+        with _discard_stdout():
             accelerator.init_trackers(PROJECT, flat(settings), {"trackio": trackio, "wandb": {"name": run}})
     except Exception as error:
-        remedy = "mend that, or set trackers to [] to do without"
+        remedy = "correct that, or set trackers to [] to use none"
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise RecipeError("trackers", f"{', '.join(names)} cannot be started ({reason})", remedy) from error
     if "trackio" in names:
@@ -53,16 +53,16 @@ def tracking(accelerator: Any, run: str, settings: Mapping[str, Any], console: C
     try:
         yield
     finally:
-        # Not `end_training`: it would also end the process group, which a launcher's next stage still needs.
-        with _hushed():
+        # Not `end_training`, which would also destroy the process group that the next stage of a launcher needs.
+        with _discard_stdout():
             for tracker in accelerator.trackers if accelerator.is_main_process else ():
-                # Accelerate ends the run and leaves it the current one: trackio would end it again, aloud, at exit.
-                ended = importlib.import_module("trackio") if tracker.name == "trackio" else tracker
-                ended.finish()
+                # Accelerate's tracker leaves the run current: trackio would finish it again at exit, and print.
+                finisher = importlib.import_module("trackio") if tracker.name == "trackio" else tracker
+                finisher.finish()
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
-    """Nested settings as one level of plain values, which is all that trackers take.
+    """Flatten nested settings to dotted keys and plain values, the only ones that trackers take.
 
     >>> flat({"epochs": 2.0, "role_weights": {"low": 1.0}, "trackers": ["tensorboard"]})
     {'epochs': 2.0, 'role_weights.low': 1.0, 'trackers': "['tensorboard']"}
@@ -77,7 +77,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | flo
 
 
 def _installed(name: str) -> bool:
-    # Not by looking for a module: wandb leaves a folder of its own name where it runs, which would pass for one.
+    # Not find_spec: wandb creates a folder named wandb in the working directory, which would count as a module.
     try:
         metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -85,5 +85,5 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _hushed() -> contextlib.redirect_stdout[io.StringIO]:
+def _discard_stdout() -> contextlib.redirect_stdout[io.StringIO]:
     return contextlib.redirect_stdout(io.StringIO())

@@ -1,4 +1,4 @@
-"""What critics say of single decisions, beside the return that followed. Pure."""
+"""The critics' estimates of single decisions beside the returns observed. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from step_hrl.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class ValueEstimate:
-    """V(s) and Q(s, u) of one decision, and the discounted return that followed it in its trajectory.
+    """V(s) and Q(s, u) of one decision, and its discounted return to go in its trajectory.
 
     ``number`` counts the decisions of a role in an episode from 0.
     """
@@ -27,37 +27,36 @@ class ValueEstimate:
     return_to_go: float
 
 
-def to_lines(value_estimates: Iterable[ValueEstimate]) -> str:
-    """One JSON object a line."""
-    return "".join(json.dumps(to_json(value_estimate), allow_nan=False) + "\n" for value_estimate in value_estimates)
+def to_lines(estimates: Iterable[ValueEstimate]) -> str:
+    """Encode estimates as JSON, one line each."""
+    return "".join(json.dumps(to_json(estimate), allow_nan=False) + "\n" for estimate in estimates)
 
 
 def from_line(line: str) -> ValueEstimate:
-    """Read one back. Raises ValueError for what is none."""
+    """Decode one line. Raises ValueError where it is not a value estimate."""
     try:
         return from_json(ValueEstimate, json.loads(line))
     except DataError as error:
         raise ValueError(f"not a value estimate ({error.where}: {error.got})") from error
 
 
-def rank_correlations(value_estimates: Sequence[ValueEstimate]) -> dict[str, float]:
+def rank_correlations(estimates: Sequence[ValueEstimate]) -> dict[str, float]:
     """Rank correlation (Spearman) of V(s) with the return to go, by role.
 
     A role with fewer than three different returns has no entry.
     """
-    roles = dict.fromkeys(value_estimate.role for value_estimate in value_estimates)
-    found = {
-        role: [value_estimate for value_estimate in value_estimates if value_estimate.role == role] for role in roles
-    }
+    by_role: dict[str, list[ValueEstimate]] = {}
+    for estimate in estimates:
+        by_role.setdefault(estimate.role, []).append(estimate)
     return {
-        role: spearman([some.value for some in judged], [some.return_to_go for some in judged])
-        for role, judged in found.items()
-        if len({some.return_to_go for some in judged}) > 2
+        role: spearman([each.value for each in group], [each.return_to_go for each in group])
+        for role, group in by_role.items()
+        if len({each.return_to_go for each in group}) > 2
     }
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
-    """Rank correlation; equal values share the mean of their ranks. 0 where one side does not vary.
+    """Rank correlation; equal values share the mean of their ranks. 0 where one side is constant.
 
     >>> round(spearman([1.0, 2.0, 3.0, 4.0], [1.0, 9.0, 8.0, 70.0]), 3)
     0.8

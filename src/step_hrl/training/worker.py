@@ -1,4 +1,4 @@
-"""One process of data-parallel training: ``python -m step_hrl.training.worker JOB RANK``. See ``parallel``."""
+"""One process of data-parallel training: ``python -m step_hrl.training.worker JOB RANK``; see ``parallel``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from step_hrl.errors import StepHrlError
 from step_hrl.runs import signals
-from step_hrl.training.parallel import error_file, meet
+from step_hrl.training.parallel import error_file, join_group
 
 
 def main(job: Path, rank: int) -> int:
-    """Do the pickled call; leave an error that the parent can pass on where it finds it."""
-    threading.Thread(target=_hear_parent, daemon=True).start()
+    """Run the pickled call and return an exit status; an error that the parent raises again is pickled to a file."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
     function, arguments = pickle.loads(job.read_bytes())
-    meet(job, rank)
+    join_group(job, rank)
     try:
         function(*arguments)
     except (StepHrlError, signals.Stopped) as error:
@@ -26,9 +26,9 @@ def main(job: Path, rank: int) -> int:
     return 0
 
 
-def _hear_parent() -> None:
-    # The parent holds the other end of this pipe and writes only to ask for a stop: it ends when the parent does.
-    # Read past Python's buffer, whose lock would be held when this process ends first.
+def _watch_parent() -> None:
+    # The parent holds the other end of stdin's pipe: a byte is a request to stop, end of file means the parent is gone.
+    # os.read bypasses Python's buffer, whose lock would otherwise be held when this process exits.
     while os.read(0, 1):
         signals.ask()
     os._exit(1)
