@@ -27,7 +27,7 @@ OLD_KEYS: Mapping[str, str | None] = {
     "demonstrations.action_limit": "demonstrations.max_episode_steps",
     "demonstrations.perturbed": "demonstrations.action_noise",
     "demonstrations.renamed": None,
-    "behavior_cloning.renamed": "behavior_cloning.entity_permutation",
+    "behavior_cloning.renamed": None,
     "behavior_cloning.distinct": "behavior_cloning.deduplicate",
     "behavior_cloning.prompt_weight": "behavior_cloning.prompt_loss_weight",
     "behavior_cloning.held_out_fraction": "behavior_cloning.validation_fraction",

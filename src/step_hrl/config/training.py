@@ -85,21 +85,6 @@ class RoleWeights(Section):
     """Weight of the local progress policy's loss."""
 
 
-class EntityPermutationConfig(Section):
-    """How many augmented copies are made of each decision, per role, with the names of entities permuted.
-
-    Only decisions that copy a name are augmented. A fraction augments that share of the decisions. A backbone with
-    random weights thereby learns to copy names instead of memorizing those of the training tasks.
-    """
-
-    high: NonNegative = 0.0
-    """Copies of a high-level decision."""
-    low: NonNegative = 0.0
-    """Copies of a low-level decision."""
-    progress: NonNegative = 0.0
-    """Copies of a local progress decision."""
-
-
 class TrainingConfig(Section):
     """What both training stages share."""
 
@@ -149,8 +134,6 @@ class BehaviorCloningConfig(TrainingConfig):
     prompt_loss_weight: NonNegative = 0.0
     """Weight of the log-likelihood of the prompts, beside that of the utterances. The paper's is 0; a backbone with
     random weights learns from prompts to copy what they say."""
-    entity_permutation: EntityPermutationConfig = EntityPermutationConfig()
-    """Augmentation by decisions in which the names of entities are permuted."""
     deduplicate: bool = False
     """Whether a decision that occurs several times (same role, prompt and utterance) counts once per epoch. Half of the
     decisions of short household tasks repeat others; false weighs decisions by their frequency."""

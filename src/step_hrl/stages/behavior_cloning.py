@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from step_hrl.data.augmentation import permute_entities
 from step_hrl.data.episode_files import encode_line
 from step_hrl.data.transitions import deduplicate
 from step_hrl.errors import DataError
@@ -60,8 +59,6 @@ class BehaviorCloning:
         train, validation = split(self._context, self._solved, config.validation_fraction)
         if config.deduplicate:
             train = deduplicate(train)
-        cloned = [transition for transition in train if transition.clone_mask]
-        train += permute_entities(cloned, config.entity_permutation, recipe.seed)
         line = f"behavior cloning: {len(train)} decisions from {len(self._solved)} demonstrations"
         self._context.console.print(line, markup=False)
         note(self._context, self.folder, 0, self._solved, [], train, validation)
