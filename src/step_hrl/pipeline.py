@@ -101,21 +101,14 @@ class Pipeline:
         return summaries
 
     def do(self, stage: Stage[Output]) -> Output:
-        """Run a stage.
-
-        A folder made from the same inputs is resumed; one made from others is moved aside, never deleted, and the stage
-        is done again.
-        """
+        """Run a stage. A folder made from the same inputs is resumed; one made from others is moved aside first."""
         with self.lock, self._demonstrations_lock if stage is self.demonstrations else self.lock:
             manifest.enter_stage(stage.folder, stage.inputs, self.context.console)
             write_if_changed(self.context.layout.recipe, to_yaml(self.recipe))
             return stage.run()
 
     def restart_from(self, stage: str) -> None:
-        """Move aside the output of a stage and of those after it, so that all of it is made again.
-
-        Raises :class:`~step_hrl.errors.RecipeError` for a stage that does not exist.
-        """
+        """Move aside the output of a stage and of those after it. Raises RecipeError for an unknown stage."""
         if stage not in STAGES:
             raise RecipeError("--from", f"no stage {stage!r}", did_you_mean(stage, STAGES))
         with self.lock:
