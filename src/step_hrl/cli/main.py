@@ -82,7 +82,7 @@ def _describe(
 def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption = None) -> None:
     """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
     pipeline = _pipeline(recipe, overrides)
-    with signals.listening():
+    with signals.handle_stop_signals():
         if begin is not None:
             pipeline.restart_from(begin)
         pipeline.run()
@@ -91,7 +91,7 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption =
 @app.command()
 def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Make the recipe's demonstrations with the world's expert, and say what they are like."""
-    with signals.listening():
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         pipeline.do(pipeline.demonstrations)
 
@@ -99,7 +99,7 @@ def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 @train_app.command()
 def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
     """Stage 1: behaviour cloning on the recipe's demonstrations."""
-    with signals.listening():
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         folder = pipeline.do(pipeline.behavior_cloning())
     Console().print(f"policy: {folder}", markup=False)
@@ -108,7 +108,7 @@ def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 @app.command()
 def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
-    with signals.listening():
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         pipeline.do(pipeline.collection(number))
 
@@ -116,7 +116,7 @@ def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOp
 @train_app.command()
 def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
     """Stage 2: offline RL on demonstrations and collected episodes."""
-    with signals.listening():
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         folder = pipeline.do(pipeline.offline_rl(number))
     Console().print(f"policy: {folder}", markup=False)
@@ -139,7 +139,7 @@ def evaluate(
     chosen = None if untrained else _policy(pipeline, policy)
     roles = oracle_roles(pipeline.context, oracle or ())
     splits = (split,) if split else pipeline.recipe.evaluation.splits
-    with signals.listening():
+    with signals.handle_stop_signals():
         summaries = {name: pipeline.do(pipeline.evaluation(name, chosen, oracle=roles)) for name in splits}
     Console().print(table(summaries))
 
@@ -199,7 +199,7 @@ def compare(
     from step_hrl.compare import Comparison
 
     comparison = Comparison(load_recipe(recipe, overrides or ()), Console())
-    with signals.listening():
+    with signals.handle_stop_signals():
         if only:
             comparison.run_only(only)
         else:

@@ -239,7 +239,7 @@ class WorkerPool:
         process = self._context.Process(
             target=_work, args=(theirs, self._world, self._simulators, self._action_limit), daemon=True
         )
-        with signals.unheard():  # the pipes' end says when to leave
+        with signals.sigint_blocked():  # the pipes' end says when to leave
             process.start()
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))

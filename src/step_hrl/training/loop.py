@@ -23,7 +23,7 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import Trajectory, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.runs import signals
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import checkpoints, trackers
 from step_hrl.training.metrics import Means, MetricsLog, WeightedSum
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
@@ -186,7 +186,7 @@ class _Training:
 
     def _go_on(self, module: Any, log: MetricsLog, done: int, console: Console) -> dict[str, float]:
         figures: dict[str, float] = {}
-        progress = Reporter(console, self.label, self.plan.updates, start=done, unit="updates")
+        progress = ProgressBar(console, self.label, self.plan.updates, start=done, unit="updates")
         with seeded(self.seed), progress:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
@@ -205,7 +205,7 @@ class _Training:
                     since = time.monotonic() if not tokens else since
                 if update % self.config.log_every == 0 and self._must_stop():
                     self._keep(update)
-                    raise signals.stopped()
+                    raise signals.stop_exception()
         if not figures and self.validation:
             figures = self._evaluate(log, done)
         return figures
@@ -294,7 +294,7 @@ class _Training:
 
     def _must_stop(self) -> bool:
         """Whether any process was asked to stop: all must at the same update."""
-        asked = torch.tensor([float(signals.asked())], device=self.accelerator.device)
+        asked = torch.tensor([float(signals.stop_requested())], device=self.accelerator.device)
         return bool(self.accelerator.reduce(asked, reduction="sum") > 0)
 
     def _keep(self, update: int) -> None:

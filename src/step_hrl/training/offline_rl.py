@@ -37,7 +37,7 @@ from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import VALUE_ESTIMATES_FILE, VALUES_FILE
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import WeightedSum, by_role
@@ -182,10 +182,10 @@ def train_offline_rl(
     )
     if parallel.is_first():
         # Whole episodes pass the backbone one by one: as long as many an update.
-        with Reporter(
+        with ProgressBar(
             Console(stderr=True, quiet=not measured), "values", len(measured), unit="trajectories"
-        ) as reporter:
-            value_estimates = estimate_values(objective, reporter.each(measured))
+        ) as progress_bar:
+            value_estimates = estimate_values(objective, progress_bar.each(measured))
         write_atomically(output / VALUE_ESTIMATES_FILE, to_lines(value_estimates))
         write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(value_estimates), indent=1) + "\n")
 

@@ -51,7 +51,7 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
             for rank in range(processes):
                 command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
                 environment = _environment(rank, processes)
-                with signals.unheard():  # this process tells them when to stop
+                with signals.sigint_blocked():  # this process requests their stop through the pipe
                     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
             _wait(children, job)
         finally:
@@ -105,7 +105,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
         if any(codes):
             # The others hang in their next exchange of gradients; the one that failed says why.
             break
-        if signals.asked() and not told:
+        if signals.stop_requested() and not told:
             told = True
             for child in children:
                 _ask_to_stop(child)

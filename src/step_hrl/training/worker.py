@@ -30,7 +30,7 @@ def _hear_parent() -> None:
     # The parent holds the other end of this pipe and writes only to ask for a stop: it ends when the parent does.
     # Read past Python's buffer, whose lock would be held when this process ends first.
     while os.read(0, 1):
-        signals.ask()
+        signals.request_stop()
     os._exit(1)
 
 
