@@ -15,7 +15,7 @@ from rich.console import Console
 
 from step_hrl.api import load_expert, play
 from step_hrl.envs.alfworld import Alfworld
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.types import Episode
 
 MAX_EPISODE_STEPS = 50
@@ -28,10 +28,10 @@ def main(words: list[str]) -> None:
         split, _, count = word.partition(":")
         tasks = world.tasks(split, per_task=int(count) if count else None)
         episodes: dict[str, list[Episode]] = defaultdict(list)
-        with Reporter(Console(stderr=True), split, len(tasks)) as reporter:
+        with ProgressBar(Console(stderr=True), split, len(tasks)) as progress_bar:
             for task in tasks:
                 episodes[task.name].append(play(expert, env, task, max_episode_steps=MAX_EPISODE_STEPS))
-                reporter.advance(note=task.key)
+                progress_bar.advance(note=task.key)
         episodes["all"] = [episode for played in list(episodes.values()) for episode in played]
         print(json.dumps({"split": split, **{name: figures(played) for name, played in episodes.items()}}, indent=1))
 
