@@ -19,7 +19,7 @@ MIN_COUNT = 3
 
 
 def main() -> None:
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    located: dict[str, Counter[str]] = defaultdict(Counter)
     actions: Counter[str] = Counter()
     for files in find_games(data_folder(), "train").files.values():
         for file in files:
@@ -31,14 +31,14 @@ def main() -> None:
                 actions[kind] += 1 + (receptacle in closed)
             for thing, receptacle in re.findall(r"\(inReceptacle (\S+) (\S+)\)", problem):
                 if thing in objects and receptacle in types:
-                    found[objects[thing]][types[receptacle]] += 1
+                    located[objects[thing]][types[receptacle]] += 1
     table = {
         thing.lower(): [
             kind.lower()
             for kind in sorted(counts, key=lambda kind: (-counts[kind] / actions[kind], kind))
             if counts[kind] >= MIN_COUNT
         ]
-        for thing, counts in sorted(found.items())
+        for thing, counts in sorted(located.items())
     }
     rows = ",\n".join(f" {json.dumps(thing)}: {json.dumps(kinds)}" for thing, kinds in table.items())
     print(f"{{\n{rows}\n}}")

@@ -115,7 +115,7 @@ def test_evaluation_is_the_same_for_the_same_seed(folder: Path) -> None:
     pipeline = Pipeline(recipe("evaluation.per_task=3"), console)
     demonstrate(pipeline)
     policy = pipeline.do(pipeline.behavior_cloning())
-    assert "None has been measured." in (policy / "README.md").read_text()
+    assert "Not evaluated yet." in (policy / "README.md").read_text()
     pipeline.do(pipeline.evaluation("seen", policy))
     assert "|  | seen |\n| --- | --- |\n| episodes | 3 |" in (policy / "README.md").read_text()
     file = folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"

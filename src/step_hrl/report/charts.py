@@ -224,14 +224,14 @@ def _lines(series: Series, xlabel: str, ylabel: str, axes: Any) -> None:
 def _score_bars(tasks: Sequence[str], summaries: Mapping[str, Summary], axes: Any) -> None:
     height = 0.8 / max(1, len(summaries))
     for number, (name, summary) in enumerate(summaries.items()):
-        played = [(place, summary.by_task[task]) for place, task in enumerate(tasks) if task in summary.by_task]
+        played = [(position, summary.by_task[task]) for position, task in enumerate(tasks) if task in summary.by_task]
         means = [100 * figures.mean_score for _, figures in played]
         below = [max(0.0, 100 * (figures.mean_score - figures.mean_score_interval.low)) for _, figures in played]
         above = [max(0.0, 100 * (figures.mean_score_interval.high - figures.mean_score)) for _, figures in played]
-        places = [place + (number - (len(summaries) - 1) / 2) * height for place, _ in played]
+        positions = [position + (number - (len(summaries) - 1) / 2) * height for position, _ in played]
         axes.errorbar(
             means,
-            places,
+            positions,
             xerr=[below, above],
             fmt=_MARKERS[number % len(_MARKERS)],
             capsize=3,
@@ -259,9 +259,9 @@ def _ending_bars(shares: Mapping[str, Sequence[float]], axes: Any) -> None:
 def _count_bars(labels: Sequence[str], counts: Mapping[str, Counter[str]], axes: Any) -> None:
     height = 0.8 / max(1, len(counts))
     for number, (name, count) in enumerate(counts.items()):
-        places = [place + (number - (len(counts) - 1) / 2) * height for place in range(len(labels))]
+        positions = [position + (number - (len(counts) - 1) / 2) * height for position in range(len(labels))]
         widths = [count[label] for label in labels]
-        axes.barh(places, widths, height * 0.9, label=clip(name, _LABEL_CHARACTERS), color=_color(number))
+        axes.barh(positions, widths, height * 0.9, label=clip(name, _LABEL_CHARACTERS), color=_color(number))
     axes.set(xlabel="episodes")
     axes.set_yticks(range(len(labels)), labels=[clip(label, _LABEL_CHARACTERS) for label in labels])
     axes.invert_yaxis()

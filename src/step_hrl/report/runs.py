@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
         sources,
         curves,
         times,
-        {stage: found for stage, found in estimates.items() if found},
+        {stage: lines for stage, lines in estimates.items() if lines},
         tuple(problems),
     )
 

@@ -1,7 +1,7 @@
 "use strict";
 (async () => {
   const index = JSON.parse(document.getElementById("index").textContent);
-  const column = Object.fromEntries(index.columns.map((name, place) => [name, place]));
+  const column = Object.fromEntries(index.columns.map((name, position) => [name, position]));
   const pieces = document.querySelectorAll("script.piece");
   const unpacked = new Map();
   const ROWS_AT_ONCE = 200;
@@ -9,7 +9,7 @@
   const filter = at("filter");
   let shown = [];       // indices of the rows that pass the filter, in the order of the list
   let drawn = 0;        // how many of them are in the list
-  let open = null;      // the open episode: {place, content, steps}
+  let open = null;      // the open episode: {position, content, steps}
   let step = 0;
 
   /* Texts of environments and models are untrusted: they only become text nodes. */
@@ -41,11 +41,11 @@
   function narrow() {
     const wanted = Object.fromEntries(new FormData(filter));
     shown = [];
-    index.rows.forEach((row, place) => {
+    index.rows.forEach((row, position) => {
       const fits = (wanted.source === "" || row[column.source] === Number(wanted.source))
         && (wanted.task === "" || row[column.task] === wanted.task)
         && (wanted.ending === "" || row[column.ending] === wanted.ending);
-      if (fits) shown.push(place);
+      if (fits) shown.push(position);
     });
     if (wanted.order) {
       const key = column[wanted.order];
@@ -59,10 +59,10 @@
 
   function drawMore() {
     const body = at("list").tBodies[0];
-    for (const place of shown.slice(drawn, drawn + ROWS_AT_ONCE)) {
-      const row = index.rows[place];
+    for (const position of shown.slice(drawn, drawn + ROWS_AT_ONCE)) {
+      const row = index.rows[position];
       const line = element("tr");
-      const link = element("button", titled(row), { type: "button", "data-episode": place });
+      const link = element("button", titled(row), { type: "button", "data-episode": position });
       const first = element("td");
       first.append(link);
       line.append(
@@ -82,15 +82,15 @@
 
   /* One episode. */
 
-  async function show(place, wantedStep = 0) {
-    const content = (await unpack(Math.floor(place / index.episodes_a_piece)))[place % index.episodes_a_piece];
+  async function show(position, wantedStep = 0) {
+    const content = (await unpack(Math.floor(position / index.episodes_a_piece)))[position % index.episodes_a_piece];
     const steps = [];
     content.segments.forEach((segment, number) => {
       segment.first = steps.length;
       segment.steps.forEach((each) => steps.push({ ...each, segment: number }));
     });
-    open = { place, content, steps };
-    const row = index.rows[place];
+    open = { position, content, steps };
+    const row = index.rows[position];
     at("viewer").hidden = false;
     at("viewer-title").textContent = titled(row);
     at("instruction").textContent = content.instruction;
@@ -129,21 +129,21 @@
 
   function go(number) {
     step = number;
-    const { content, steps, place } = open;
+    const { content, steps, position } = open;
     for (const button of at("spine").querySelectorAll("button")) {
       const current = Number(button.dataset.step) === step;
       if (current) button.setAttribute("aria-current", "step"); else button.removeAttribute("aria-current");
       if (current) button.scrollIntoView({ block: "nearest" });
     }
     at("step").replaceChildren(...(steps.length ? describe(steps[step]) : [element("p", "No steps.")]));
-    const link = `#episode=${encodeURIComponent(index.rows[place][column.id])}`
-      + `&source=${index.rows[place][column.source]}&step=${step + 1}`;
+    const link = `#episode=${encodeURIComponent(index.rows[position][column.id])}`
+      + `&source=${index.rows[position][column.source]}&step=${step + 1}`;
     history.replaceState(null, "", link);
   }
 
   function describe(now) {
     const { content } = open;
-    const text = (place) => (place === undefined || place === null ? null : content.texts[place]);
+    const text = (position) => (position === undefined || position === null ? null : content.texts[position]);
     const segment = content.segments[now.segment];
     const parts = [element("h3", `Step ${step + 1} of ${open.steps.length}, subtask ${now.segment + 1}`)];
     const section = (label, ...nodes) => parts.push(element("h4", label), ...nodes);
@@ -160,12 +160,12 @@
     return parts;
   }
 
-  function observation(places, text, before) {
+  function observation(positions, text, before) {
     const labels = ["", "Look: ", "Inventory: "];
-    return places.flatMap((place, number) => {
-      const content = text(place);
+    return positions.flatMap((position, number) => {
+      const content = text(position);
       if (content === null || content === "") return [];
-      const same = before && number > 0 && before[number] === place;
+      const same = before && number > 0 && before[number] === position;
       return [element("p", labels[number] + (same ? "unchanged" : content))];
     });
   }
@@ -227,13 +227,13 @@
     const back = open;
     open = null;
     history.replaceState(null, "", "#episodes");
-    const button = back && document.querySelector(`[data-episode="${back.place}"]`);
+    const button = back && document.querySelector(`[data-episode="${back.position}"]`);
     (button || at("episodes")).focus?.();
     at("episodes").scrollIntoView();
   }
 
   function neighbor(by) {
-    const here = shown.indexOf(open.place) + by;
+    const here = shown.indexOf(open.position) + by;
     if (here >= 0 && here < shown.length) show(shown[here]);
   }
 
@@ -275,13 +275,13 @@
   async function follow() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     if (!wanted.has("episode")) return;
-    const place = index.rows.findIndex((row) => row[column.id] === wanted.get("episode")
+    const position = index.rows.findIndex((row) => row[column.id] === wanted.get("episode")
       && (!wanted.has("source") || row[column.source] === Number(wanted.get("source"))));
-    if (place < 0) {
+    if (position < 0) {
       at("count").textContent = `No episode ${wanted.get("episode")} in this report. ${at("count").textContent}`;
       return;
     }
-    await show(place, Number(wanted.get("step") || 1) - 1);
+    await show(position, Number(wanted.get("step") || 1) - 1);
   }
   addEventListener("hashchange", follow);
 
