@@ -1,8 +1,8 @@
-"""How ALFWorld's expert does: games won within the action limit, actions and searched places, by task type.
+"""Evaluate ALFWorld's expert: games won within 50 actions, actions and searched places, by task type.
 
     python experiments/alfworld_expert.py train:50 seen
 
-Each word is a split, with how many games of each type (spread evenly; without a number: all). Printed as JSON.
+Each argument is a split with the number of games of each type, spread evenly (default: all). Prints JSON.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from rich.console import Console
 
 from step_hrl.api import load_expert, play
 from step_hrl.envs.alfworld import Alfworld
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.types import Episode
 
 MAX_EPISODE_STEPS = 50
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     world, expert = Alfworld(), load_expert("alfworld")
     env = world.open().env()
-    for word in words:
-        split, _, count = word.partition(":")
+    for argument in arguments:
+        split, _, count = argument.partition(":")
         tasks = world.tasks(split, per_task=int(count) if count else None)
         episodes: dict[str, list[Episode]] = defaultdict(list)
-        with Reporter(Console(stderr=True), split, len(tasks)) as reporter:
+        with ProgressBar(Console(stderr=True), split, len(tasks)) as progress_bar:
             for task in tasks:
                 episodes[task.name].append(play(expert, env, task, max_episode_steps=MAX_EPISODE_STEPS))
-                reporter.advance(note=task.key)
+                progress_bar.advance(note=task.key)
         episodes["all"] = [episode for played in list(episodes.values()) for episode in played]
         print(json.dumps({"split": split, **{name: figures(played) for name, played in episodes.items()}}, indent=1))
 
 
 def figures(episodes: list[Episode]) -> dict[str, float]:
-    """``searches`` are the places walked to for a thing that had to be found."""
+    """Figures of some episodes; a search is a walk to a place in a subtask that finds a thing."""
     searched = [
         step.action.startswith("go to ")
         for episode in episodes

@@ -1,9 +1,9 @@
-"""In which kinds of furniture things are found: counted on ALFWorld's train games, for the expert's order of search.
+"""Count in which receptacle types objects lie in ALFWorld's train games, for the expert's search order.
 
     python experiments/alfworld_places.py > src/step_hrl/experts/alfworld/places.json
 
-A kind comes the earlier, the more things of the wanted kind one of it holds for each action that looking there takes
-(going there, and opening what is closed): the order that finds a thing soonest where places are independent.
+For each object type, receptacle types are sorted by objects found per action that looking there takes (going there, and
+opening what is closed). If places are independent, this order finds an object in the fewest actions.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from collections import Counter, defaultdict
 
 from step_hrl.envs.alfworld_games import data_folder, find_games
 
-LEAST = 3
-"""A kind that held fewer such things in all games is as good as any other."""
+MIN_COUNT = 3
+"""Receptacle types with fewer objects in all games are left out."""
 
 
 def main() -> None:
-    found: dict[str, Counter[str]] = defaultdict(Counter)
+    located: dict[str, Counter[str]] = defaultdict(Counter)
     actions: Counter[str] = Counter()
     for files in find_games(data_folder(), "train").files.values():
         for file in files:
             problem = json.loads(file.read_text(encoding="utf-8"))["pddl_problem"]
-            kinds = dict(re.findall(r"\(receptacleType (\S+) (\w+)Type\)", problem))
-            things = dict(re.findall(r"\(objectType (\S+) (\w+)Type\)", problem))
+            types = dict(re.findall(r"\(receptacleType (\S+) (\w+)Type\)", problem))
+            objects = dict(re.findall(r"\(objectType (\S+) (\w+)Type\)", problem))
             closed = set(re.findall(r"\(openable (\S+)\)", problem)) - set(re.findall(r"\(opened (\S+)\)", problem))
-            for piece, kind in kinds.items():
-                actions[kind] += 1 + (piece in closed)
-            for thing, piece in re.findall(r"\(inReceptacle (\S+) (\S+)\)", problem):
-                if thing in things and piece in kinds:
-                    found[things[thing]][kinds[piece]] += 1
+            for receptacle, kind in types.items():
+                actions[kind] += 1 + (receptacle in closed)
+            for thing, receptacle in re.findall(r"\(inReceptacle (\S+) (\S+)\)", problem):
+                if thing in objects and receptacle in types:
+                    located[objects[thing]][types[receptacle]] += 1
     table = {
         thing.lower(): [
             kind.lower()
             for kind in sorted(counts, key=lambda kind: (-counts[kind] / actions[kind], kind))
-            if counts[kind] >= LEAST
+            if counts[kind] >= MIN_COUNT
         ]
-        for thing, counts in sorted(found.items())
+        for thing, counts in sorted(located.items())
     }
     rows = ",\n".join(f" {json.dumps(thing)}: {json.dumps(kinds)}" for thing, kinds in table.items())
     print(f"{{\n{rows}\n}}")

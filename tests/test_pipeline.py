@@ -115,7 +115,7 @@ def test_evaluation_is_the_same_for_the_same_seed(folder: Path) -> None:
     pipeline = Pipeline(recipe("evaluation.per_task=3"), console)
     demonstrate(pipeline)
     policy = pipeline.do(pipeline.behavior_cloning())
-    assert "None has been measured." in (policy / "README.md").read_text()
+    assert "Not evaluated yet." in (policy / "README.md").read_text()
     pipeline.do(pipeline.evaluation("seen", policy))
     assert "|  | seen |\n| --- | --- |\n| episodes | 3 |" in (policy / "README.md").read_text()
     file = folder / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
@@ -159,8 +159,8 @@ def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Pa
         assert not (policy / "optimizers.pt").exists()
         card = (policy / "README.md").read_text()
         assert f"| training | offline RL (round {number}), from the policy of " in card
-        assert f"| checkpoint | {selection['chosen']}, the best by its score on seen |" in card
-        assert f"| collected episodes | {4 * number} of the split train |" in card
+        assert f"| checkpoint | {selection['chosen']}, the best on seen |" in card
+        assert f"| collected episodes | {4 * number} on the split train |" in card
         assert ("\n| put-one | " in card) == (number == 2), "only the last round is scored"
         chosen = round_folder / selection["chosen"] / "model.safetensors"
         assert manifest.digest_file(policy / "model.safetensors") == manifest.digest_file(chosen)

@@ -1,4 +1,4 @@
-"""The failure vocabulary: what can go wrong, each with one clear line for the person who must mend it."""
+"""Errors that users can fix: each is one line with location, cause and remedy."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 class StepHrlError(Exception):
-    """Base of every failure a user can cause or mend. Commands print it as one line and exit with code 2."""
+    """Base of all errors a user can fix. Commands print it as one line and exit with code 2."""
 
     def __init__(self, where: str, got: str, remedy: str) -> None:
-        """Say where it happened, what was got, and what to do about it."""
+        """Say where it happened, what was got, and what to do."""
         super().__init__(f"{where}: {got}; {remedy}")
         self.where = where
         self.got = got
         self.remedy = remedy
 
     def __reduce__(self) -> tuple[type[StepHrlError], tuple[str, str, str]]:
-        # Exceptions cross the worker pipes; the default pickling would pass one argument where three are needed.
+        # Errors cross the pipes of workers; by default, pickle would call the constructor with one argument.
         return type(self), (self.where, self.got, self.remedy)
 
 
@@ -26,7 +26,7 @@ class RecipeError(StepHrlError):
 
 
 class DataError(StepHrlError):
-    """A file of episodes, a manifest or a checkpoint that is missing, damaged or of the wrong kind."""
+    """An episode file, manifest or checkpoint that is missing, damaged or of the wrong kind."""
 
 
 class WorldError(StepHrlError):
@@ -38,15 +38,15 @@ class ModelError(StepHrlError):
 
 
 class WorkerLost(StepHrlError):
-    """A worker process (or the simulator inside it) that died or hung; its episode may be retried."""
+    """A worker process, or the simulator in it, that died or hung; its episode may be retried."""
 
 
 class UnreadableReply(Exception):
-    """A policy's utterance that cannot be parsed. Never leaves an agent: it becomes an invalid action."""
+    """A policy's utterance that cannot be parsed. Agents catch it: it becomes an invalid action."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean X?`` for the closest known word, else the list of what is known.
+    """Return ``did you mean X?`` for the closest known word, else the list of known words.
 
     >>> did_you_mean("gama", ["gamma", "tau"])
     'did you mean gamma?'

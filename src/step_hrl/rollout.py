@@ -76,7 +76,7 @@ def rollout(
     )
     engine.serve(driver.exchange)
     if driver.left:
-        raise signals.stopped()
+        raise signals.stop_exception()
 
 
 class _Driver:
@@ -111,7 +111,7 @@ class _Driver:
                 self._finish(episode, error=None)
             else:
                 self._advance(episode, replace(utterance, text=utterance.text[:REPLY_CHARACTERS]))
-        while self._running or (self._queue and not signals.asked()):
+        while self._running or (self._queue and not signals.stop_requested()):
             self._start_episodes()
             for reply in self._pool.poll(self._patience()):
                 self._hear(reply)
@@ -131,7 +131,7 @@ class _Driver:
         return [episode for episode in self._running.values() if episode.ask is not None]
 
     def _start_episodes(self) -> None:
-        while self._queue and len(self._running) < self._concurrent and not signals.asked():
+        while self._queue and len(self._running) < self._concurrent and not signals.stop_requested():
             slot = self._pool.acquire()
             if slot is None:
                 return

@@ -53,7 +53,7 @@ def test_the_table_shows_remedies_and_escapes_markup() -> None:
     text = rendered([Finding("trackio", "missing", "[red]", "pip install 'step-hrl[trackio]'")])
     assert "pip install 'step-hrl[trackio]'" in text
     assert "[red]" in text
-    assert "not there" in text
+    assert "not found" in text
     assert "Ready for the quickstart" in text
     assert "Not ready" in rendered([Finding("torch", "missing", "", "pip install torch", needed=True)])
 

@@ -64,7 +64,7 @@ def step_hrl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (["collect", "small.yaml"], "no policy there"),
         (
             ["eval", "small.yaml", "api={base_url: http://127.0.0.1:1/v1, model: m}", "--policy", "p"],
-            "--policy: the recipe plays the model of its `api:`; leave out one of the two",
+            "--policy: the recipe plays the model of its `api:`; remove one of the two",
         ),
         (
             ["eval", "small.yaml", "api={base_url: http://me:secret@127.0.0.1:1/v1, model: m}"],
@@ -175,7 +175,7 @@ def test_a_full_disk_under_standard_output_is_named(tmp_path: Path) -> None:
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
         )
     assert (found.returncode, found.stderr.count("\n")) == (2, 1)
-    assert "standard output: File too large; free some space and run the same command to go on" in found.stderr
+    assert "standard output: File too large; free some space and run the same command to resume" in found.stderr
 
 
 def test_help_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ import step_hrl
 from step_hrl.cli import main as cli
 from step_hrl.config import BackboneConfig, TinyConfig
 from step_hrl.data.episode_files import read_episodes
-from step_hrl.stages.playing import Player
+from step_hrl.stages import playing
 from step_hrl.types import Episode, Role
 
 TASK = "put-one:210"
@@ -85,7 +85,7 @@ def test_a_person_in_all_roles_needs_no_policy(
     def never(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(Player, "_engine", never)
+    monkeypatch.setattr(playing, "policy_engine", never)
     typed = "\n".join(lines_of(episode, *Role))
     words = ("--split", "train", "--task", episode.task.key, "--ask", "high", "--ask", "low", "--ask", "progress")
     code, output, error = play(monkeypatch, capsys, typed, *words)
@@ -118,7 +118,7 @@ def test_an_empty_line_asks_again_and_end_of_input_leaves(
     assert "empty reply; type an action\n> go [bold]up[/bold]\n" in output
     assert "go [bold]up[/bold]  invalid action" in output
     assert "History: go [bold]up[/bold] > Nothing happens." in output
-    assert output.endswith("left before the end\n")
+    assert output.endswith("quit before the end\n")
 
 
 def test_a_policy_can_be_paused(
@@ -128,7 +128,7 @@ def test_a_policy_can_be_paused(
     assert (code, error) == (0, "")
     assert "1 find it" in output
     assert [f"│   {number} " in output for number in (1, 2, 3)] == [True, True, False]
-    assert output.endswith("left before the end\n")
+    assert output.endswith("quit before the end\n")
 
 
 @pytest.mark.parametrize("source", ["--expert", "--episodes"])
@@ -143,7 +143,7 @@ def test_experts_and_recorded_episodes_can_be_paused(
     assert (code, error) == (0, "")
     assert f"│   1 {episode.steps[0].action}" in output
     assert "│   2 " not in output
-    assert output.endswith("left before the end\n")
+    assert output.endswith("quit before the end\n")
 
     code, output, error = play(monkeypatch, capsys, "\n" * len(episode.steps), *words)
     assert (code, error) == (0, "")
@@ -159,8 +159,8 @@ def test_experts_and_recorded_episodes_can_be_paused(
         (["--ask", "high", "agent.type=flat"], "--ask high: the agent flat has no such role; known: low"),
         (["--ask", "progress", "agent.type=history_hrl"], "the agent history_hrl has no such role; known: high, low"),
         (["--ask", "high", "agent.type=no_hierarchy"], "the agent no_hierarchy has no such role"),
-        (["--ask", "low", "--expert"], "--ask: nobody is asked where an episode is only shown; leave out --expert"),
-        (["--ask", "low", "--episodes", "e.jsonl"], "--ask: nobody is asked where an episode is only shown"),
+        (["--ask", "low", "--expert"], "--ask: has no effect with --expert or --episodes; remove one"),
+        (["--ask", "low", "--episodes", "e.jsonl"], "--ask: has no effect with --expert or --episodes"),
         (["--ask", "low"], "no policy there (no *.safetensors); run `step-hrl train bc` first"),
         (["--ask", "low", "agent.type=flat", "--task", "put-one:2000"], "not in this split; did you mean put-one:200?"),
     ],
@@ -194,11 +194,11 @@ def test_play_on_a_terminal(folder: Path) -> None:
         start_new_session=True,
     ) as playing:
         os.close(theirs)
-        assert b"q leaves" in until_asked(ours)
+        assert b"q quits" in until_asked(ours)
         os.write(ours, b"go [b]up[/b]\n")
         assert b"invalid action" in until_asked(ours)
         os.write(ours, b"\x04")
-        assert b"left before the end" in until_closed(ours)
+        assert b"quit before the end" in until_closed(ours)
         assert playing.wait(30) == 0
     os.close(ours)
 

@@ -81,11 +81,11 @@ def test_unreadable_replies_and_failures_are_shown() -> None:
     claim = a_step("take cup", "Nothing happens.", "p", is_valid_action=False, subtask_done=True)
     segments = (a_segment("find", claim, step), a_segment("", unreadable=" \n "))
     text = shown(Episode("e", TASK, segments, 0.25, False, error="worker 1: died"))
-    assert "take cup  invalid action  subtask said to be done" in text
-    assert "reply not readable: 'go; maybe'" in text
-    assert "progress reply not readable: ''" in text
+    assert "take cup  invalid action  subtask_done=True" in text
+    assert "unreadable reply: 'go; maybe'" in text
+    assert "unreadable progress reply: ''" in text
     assert "(no readable subtask)" in text
-    assert "subtask reply not readable: ' \\n '" in text
+    assert "unreadable subtask reply: ' \\n '" in text
     assert "failed: worker 1: died" in text
     assert "score 25.0 of 100, no success, 2 actions" in text
 
@@ -209,7 +209,7 @@ def test_lines_are_read_until_the_input_ends(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Left):
         keyboard.wait()
     assert [line.rstrip() for line in file.getvalue().splitlines()] == [
-        "(type a line; an empty one brings a hint, q leaves)",
+        "(type a line; an empty line shows a hint, q quits)",
         "> take [red]mug[/red]",
         ">",
         "> go [A",

@@ -37,7 +37,7 @@ MARK = "STEP_HRL_FAULTS_RUN"
 """An environment variable that every process of a run inherits, by which orphans are found."""
 RUN_TIMEOUT_SECONDS = 240.0
 ORPHAN_GRACE_SECONDS = 15.0
-RESUME_HINT = "run the same command to go on"
+RESUME_HINT = "run the same command to resume"
 
 
 class NotRecoveredError(AssertionError):

@@ -38,7 +38,7 @@ def test_unsolved_episodes_are_counted_by_their_most_frequent_invalid_action() -
         episode(False, (1, (step("look"),))),
         episode(True, (1, (step("open d", False),))),
     ]
-    assert charts.refusals({"dev": played}).rows == (("take", "2"), ("(nothing refused)", "1"))
+    assert charts.refusals({"dev": played}).rows == (("take", "2"), ("(no invalid action)", "1"))
 
 
 def test_endings_are_shares() -> None:
@@ -77,7 +77,9 @@ def test_any_name_can_be_drawn(name: str) -> None:
     svg = charts.endings({name: [episode(True)]}).svg
     assert svg is not None
     assert "<script>" not in svg
-    assert "var(--series-1)" in svg
+    assert "var(--series-3)" in svg
+    assert "var(--neutral)" in svg
+    assert "#0000" not in svg
 
 
 def test_value_estimates_round_trip_and_other_lines_are_refused() -> None:

@@ -59,27 +59,27 @@ tags:
 
 # two-rooms
 
-A policy for tasks of the text world pantry, trained by behaviour cloning with step-hrl \
+A policy for tasks of the text world pantry, trained by behavior cloning with step-hrl \
 ([STEP-HRL](https://arxiv.org/abs/2604.05808)). It plays as the agent step_hrl.
 
 |  |  |
 | --- | --- |
-| recipe | two-rooms; the whole of it is recipe.yaml in this folder |
+| recipe | two-rooms; see recipe.yaml in this folder |
 | seed | 3 |
 | world | pantry |
 | tasks | put-one, put-two |
-| backbone | a Llama made from scratch |
+| backbone | a Llama trained from scratch |
 | parameters | 450,000 |
-| demonstrations | 320 of the split train |
-| held out to measure the loss | 16 of these episodes |
-| decisions learnt from | 12,345 |
-| training | behaviour cloning |
+| demonstrations | 320 on the split train |
+| validation episodes | 16 of these |
+| training decisions | 12,345 |
+| training | behavior cloning |
 | updates | 152 |
 | wall time | 6.2 min |
 
 ## Scores
 
-Out of 100, with 95% bootstrap intervals; n is the number of episodes.
+Scores out of 100 with 95% bootstrap intervals; n is the number of episodes.
 
 |  | seen |
 | --- | --- |
@@ -97,7 +97,7 @@ Out of 100, with 95% bootstrap intervals; n is the number of episodes.
 | invalid actions, % | 0.0 |
 | unreadable replies, % | 0.0 |
 
-| mean score of the task | seen |
+| mean score by task | seen |
 | --- | --- |
 | put-one | 75.0 (n=2) |
 
@@ -112,14 +112,14 @@ Out of 100, with 95% bootstrap intervals; n is the number of episodes.
 
 ## Use
 
-With FOLDER for this folder, step-hrl shows an episode, or plays a split and scores it:
+Replace FOLDER by this folder. step-hrl plays one episode, or evaluates the policy on a split:
 
 ```sh
 step-hrl play FOLDER/recipe.yaml --policy FOLDER
 step-hrl eval FOLDER/recipe.yaml --policy FOLDER
 ```
 
-transformers loads it too.
+Load it with transformers:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -128,10 +128,10 @@ model = AutoModelForCausalLM.from_pretrained("FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 ```
 
-## What it reads and says
+## Prompts and replies
 
-Each decision is a prompt, as it stands, that is answered by one line: a space, the utterance, a line end. \
-Nothing else can be parsed. One of each kind that was learnt from:
+The model answers each prompt, as plain text, with one line: a space, the utterance and a line end. \
+Other replies cannot be parsed. One training decision of each role:
 
 low:
 
@@ -143,8 +143,8 @@ Action: open chest; False
 
 ## Limits
 
-- Made from scratch, it knows the tasks named above and the words of their episodes, and nothing else.
-- Its results are those of a small model (450,000 parameters), and say nothing of larger ones.
+- It was trained from scratch on the tasks above and knows only the words of their episodes.
+- It is a small model (450,000 parameters); its results do not predict those of larger ones.
 """
 
 
@@ -154,8 +154,8 @@ def test_the_card_matches_its_snapshot() -> None:
 
 def test_unknown_facts_are_left_out() -> None:
     card = render(replace(TRAINING, validation=0), Outcome(None, None, None), {})
-    assert "None has been measured." in card
-    for word in ("updates", "wall time", "parameters", "collected", "held out", "tokens |", "license", "None |"):
+    assert "Not evaluated yet." in card
+    for word in ("updates", "wall time", "parameters", "collected", "validation", "tokens |", "license", "None |"):
         assert word not in card
 
 
@@ -171,18 +171,18 @@ def test_stage_2_with_adapters_on_a_model_of_the_hub() -> None:
     assert "offline-reinforcement-learning" in data["tags"]
     for line in (
         "| backbone | a/b-135M |",
-        "| parameters | 9,000 (of the adapters) |",
-        "| collected episodes | 80 of the split train |",
+        "| parameters | 9,000 (adapters) |",
+        "| collected episodes | 80 on the split train |",
         "| training | offline RL (round 2), from the policy of round 1 |",
         "| padded tokens | 9,000 |",
         "| wall time | 60 s |",
-        "| checkpoint | checkpoint-20, the best by its score on dev |",
-        "- It was trained on the tasks named above; of others nothing is known.",
-        "- Its checkpoint was chosen by its score on dev, which is better than the policy for that.",
+        "| checkpoint | checkpoint-20, the best on dev |",
+        "- It was trained only on the tasks above.",
+        "- Its checkpoint was selected on dev, so its score on that split is biased upward.",
     ):
         assert f"\n{line}\n" in f"{card}\n"
-    assert "as a user's turn of the tokenizer's chat template" in card
-    assert "The adapters are put on their base model by peft." in card
+    assert "as a user message of the tokenizer's chat template" in card
+    assert "(peft loads the adapters onto the base model)" in card
     assert "small model" not in card
 
 

@@ -50,7 +50,7 @@ def test_a_card_holds_what_the_stage_recorded(policy: Path) -> None:
     lines = card(policy)
     assert "| updates | 31 |" in lines
     assert "| wall time | 4.0 min |" in lines
-    assert "| checkpoint | checkpoint-20, the best by its score on dev |" in lines
+    assert "| checkpoint | checkpoint-20, the best on dev |" in lines
     assert (policy / "recipe.yaml").read_text() == TRAINING.recipe_yaml
 
 
@@ -59,7 +59,7 @@ def test_a_card_shows_the_latest_evaluation_of_these_weights(policy: Path) -> No
     evaluations = policy.parents[1] / "evaluation"
     evaluated(evaluations / "untrained-seen", "untrained:1", 2)
     evaluated(evaluations / "behavior_cloning-seen.previous-1", "policy:1", 3)
-    assert "None has been measured." in card(policy)
+    assert "Not evaluated yet." in card(policy)
     evaluated(evaluations / "behavior_cloning-seen", "policy:1", 4)
     assert "| episodes | 4 |" in card(policy)
     evaluated(evaluations / "other-seen", "policy:1", 5)

@@ -28,6 +28,7 @@ from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 pytest.importorskip("jinja2", reason="needs the report extra")
 
+GOLDEN_V1 = Path(__file__).parents[1] / "golden" / "episodes-v1.jsonl"
 HOSTILE = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)>"
 
 
@@ -80,7 +81,7 @@ def test_a_page_shows_evaluations_scores_and_charts(run: Path, demonstrations: l
     assert "behavior_cloning-seen" in page
     assert "100.0 (100.0 to 100.0)" in page
     assert all(episode.task.name in page for episode in demonstrations)
-    assert "What the critics are worth" in page
+    assert "Calibration of the critics" in page
     assert re.search(r"(src|href)=\"(?!#)", page) is None  # the page is self-contained
 
 
@@ -133,8 +134,30 @@ def test_damage_is_reported_and_the_rest_is_shown(run: Path, demonstrations: lis
     assert "schema_version 7" in build([found])
 
 
-def test_folders_moved_aside_are_not_shown(run: Path) -> None:
-    aside = run / "evaluation" / "behavior_cloning-seen.previous-1"
+def test_a_run_of_version_0_1_is_shown_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    episodes = tmp_path / "evaluation" / "behavior_cloning-seen" / "episodes.jsonl"
+    episodes.parent.mkdir(parents=True)
+    shutil.copy(GOLDEN_V1, episodes)
+    (episodes.parent / "stamp.json").write_text("{}")
+    (tmp_path / "recipe.yaml").write_text("name: old\nworld: {name: pantry}\nagent: {kind: flat, action_limit: 30}\n")
+    stage = tmp_path / "offline_rl" / "round-1"
+    stage.mkdir(parents=True)
+    (stage / "metrics.jsonl").write_text('{"update": 20, "loss": 1.0, "held_out/loss_low": 2.0}\n')
+    (stage / "judgements.jsonl").write_text('{"episode_id": "e", "followed": 1.0}\n')
+    found = read_run(tmp_path)
+    assert found.recipe is None
+    assert len(found.evaluations[0].episodes) == len(GOLDEN_V1.read_bytes().splitlines())
+    [problem] = found.problems
+    assert "recipe.yaml: agent.kind" in problem
+    assert "prompts are shown as for the agent step_hrl" in problem
+    page = build([found])
+    assert "recipe.yaml: agent.kind" in page
+    assert "Score by task" in page
+
+
+@pytest.mark.parametrize("mark", ["previous", "superseded"])
+def test_folders_moved_aside_are_not_shown(run: Path, mark: str) -> None:
+    aside = run / "evaluation" / f"behavior_cloning-seen.{mark}-1"
     shutil.copytree(run / "evaluation" / "behavior_cloning-seen", aside)
     assert len(read_run(run).sources) == 2
 
@@ -189,7 +212,7 @@ def test_an_episode_can_be_found_and_stepped_through(browser: Any, file: Path, d
         shown_step = page.inner_text("#step")
         assert shown_step.startswith(f"Step {number} of {len(steps)}")
         assert subtask in shown_step
-        assert page.inner_text("#step .said") == step.action
+        assert page.inner_text("#step .action") == step.action
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert page.is_hidden("#viewer")
@@ -231,7 +254,7 @@ def test_texts_of_environments_and_models_are_escaped(browser: Any, file: Path) 
     opened = Opened(browser, file, "#episode=hostile&source=1&step=1")
     page = opened.page
     assert page.title() == "small"
-    assert page.inner_text("#step .said") == HOSTILE
+    assert page.inner_text("#step .action") == HOSTILE
     assert HOSTILE in page.inner_text("#spine")
     assert page.query_selector_all("img") == []
     assert opened.messages == []

@@ -47,7 +47,7 @@ def test_a_second_process_is_refused_and_told_which_holds_the_lock(folder: Path,
         second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert second.returncode == 2, second.stderr
         assert second.stderr.startswith(f"step-hrl: runs/small: process {holder.pid} on ")
-        assert "is at work in it; wait for it to end, or give this run another folder: output=..." in second.stderr
+        assert "is using it; wait for it to end, or give this run another folder: output=..." in second.stderr
         assert second.stderr.count("\n") == 1
     holder.kill()
     holder.wait()
@@ -92,5 +92,5 @@ def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
 def test_an_unreadable_holder_file_means_another_process(folder: Path) -> None:
     with RunLock(folder):
         (folder / HOLDER_FILE).write_text("{")
-        with pytest.raises(DataError, match="another process is at work in it"), RunLock(folder):
+        with pytest.raises(DataError, match="another process is using it"), RunLock(folder):
             pass

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 from rich.console import Console
 
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -28,14 +28,14 @@ def output(
 ) -> str:
     stream = Terminal() if terminal else io.StringIO()
     console = Console(file=stream, quiet=quiet, width=width, _environ=environment)
-    with Reporter(console, label, 10, start=start, unit="updates") as reporter:
-        reporter.advance(4)
-        reporter.advance(10 - start - 4, note="loss 0.5 [x]")
+    with ProgressBar(console, label, 10, start=start, unit="updates") as progress_bar:
+        progress_bar.advance(4)
+        progress_bar.advance(10 - start - 4, note="loss 0.5 [x]")
     return stream.getvalue()
 
 
 def test_without_a_terminal_progress_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("step_hrl.runs.progress_bar.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("step_hrl.runs.progress_bar.MIN_INTERVAL_SECONDS", 0.0)
     lines = output(terminal=False).splitlines()
     assert lines[0].startswith("cloning: 4/10 updates, ")
     assert lines[1].startswith("cloning: 10/10 updates, ")
@@ -51,10 +51,10 @@ def test_lines_become_rarer_the_longer_the_work_takes(monkeypatch: pytest.Monkey
     clock = [0.0]
     monkeypatch.setattr("step_hrl.runs.progress_bar.time.monotonic", lambda: clock[0])
     stream = io.StringIO()
-    with Reporter(Console(file=stream, width=120), "cloning", 36_000) as reporter:
+    with ProgressBar(Console(file=stream, width=120), "cloning", 36_000) as progress_bar:
         for second in range(36_000):
             clock[0] = float(second)
-            reporter.advance()
+            progress_bar.advance()
             if second == 150:
                 assert len(stream.getvalue().splitlines()) == 10
     lines = stream.getvalue().splitlines()
@@ -84,13 +84,13 @@ def test_no_bar_where_the_terminal_cannot_redraw(terminal: bool, environment: di
 
 def test_items_are_counted_as_they_are_iterated() -> None:
     stream = io.StringIO()
-    with Reporter(Console(file=stream, width=120), "values", 3, unit="trajectories") as reporter:
-        assert list(reporter.each("abc")) == ["a", "b", "c"]
+    with ProgressBar(Console(file=stream, width=120), "values", 3, unit="trajectories") as progress_bar:
+        assert list(progress_bar.each("abc")) == ["a", "b", "c"]
     assert stream.getvalue().startswith("values: 3/3 trajectories")
 
 
 def test_resumed_work_reports_what_is_done() -> None:
-    assert output(terminal=False, start=3).splitlines()[0] == "cloning: 3 of 10 updates are already there"
+    assert output(terminal=False, start=3).splitlines()[0] == "cloning: 3 of 10 updates already done"
 
 
 def test_a_bar_on_a_terminal() -> None:

@@ -27,16 +27,16 @@ from step_hrl.types import Ask, Episode, Job
 
 def test_the_first_signal_requests_a_stop_and_the_second_stops_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with signals.listening():
-        assert not signals.asked()
+    with signals.handle_stop_signals():
+        assert not signals.stop_requested()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.asked()
-        assert "again stops at once" in capsys.readouterr().err
+        assert signals.stop_requested()
+        assert "a second signal stops at once" in capsys.readouterr().err
         with pytest.raises(Stopped) as stopped:
             os.kill(os.getpid(), signal.SIGINT)
         assert stopped.value.signal == signal.SIGINT
-        assert signals.stopped().signal == signal.SIGTERM
-    assert not signals.asked()
+        assert signals.stop_exception().signal == signal.SIGTERM
+    assert not signals.stop_requested()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -46,13 +46,13 @@ def test_running_episodes_are_finished_and_no_others_started() -> None:
     def stop_soon(ask: Ask) -> str:
         asks.append(ask)
         if len(asks) == 12:
-            signals.ask()
+            signals.request_stop()
         return count_well(ask)
 
     episodes: list[Episode] = []
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=9)]
     pool = WorkerPool(CountingWorld(), workers=1, simulators_per_worker=3, max_episode_steps=12)
-    with signals.listening(), pool, pytest.raises(Stopped):
+    with signals.handle_stop_signals(), pool, pytest.raises(Stopped):
         rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_soon), pool, concurrent=3, on_episode=episodes.append)
     assert len(episodes) == 3
     assert all(episode.success for episode in episodes)
@@ -60,13 +60,13 @@ def test_running_episodes_are_finished_and_no_others_started() -> None:
 
 def test_a_stop_during_the_last_episode_has_no_effect() -> None:
     def stop_at_once(ask: Ask) -> str:
-        signals.ask()
+        signals.request_stop()
         return count_well(ask)
 
     episodes: list[Episode] = []
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=1)]
     with (
-        signals.listening(),
+        signals.handle_stop_signals(),
         WorkerPool(CountingWorld(), workers=1, simulators_per_worker=1, max_episode_steps=12) as pool,
     ):
         rollout(jobs, StepHrlAgent(), ScriptedEngine(stop_at_once), pool, concurrent=1, on_episode=episodes.append)
@@ -78,11 +78,11 @@ def test_running_demonstrations_are_finished_and_no_others_started() -> None:
 
     def keep(episode: Episode) -> None:
         episodes.append(episode)
-        signals.ask()
+        signals.request_stop()
 
     jobs = [Job(task) for task in PantryWorld().tasks("train", per_task=5)]
     pool = WorkerPool(PantryWorld(), workers=1, simulators_per_worker=2, max_episode_steps=30)
-    with signals.listening(), pool, pytest.raises(Stopped):
+    with signals.handle_stop_signals(), pool, pytest.raises(Stopped):
         demonstrate(jobs, expert_for("pantry"), pool, keep)
     assert 1 <= len(episodes) <= 2
     assert all(episode.success for episode in episodes)

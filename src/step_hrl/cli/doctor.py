@@ -1,4 +1,4 @@
-"""What this machine has and what it lacks, each lack with the command that mends it."""
+"""Checks this machine's installation; each problem has the command that fixes it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from step_hrl.envs import alfworld, alfworld_games, scienceworld
 from step_hrl.errors import WorldError
 
 State = Literal["ok", "warning", "missing"]
-"""``warning``: there, but not as it should be."""
+"""``warning``: present, but unsuitable."""
 
 OLDEST_PYTHON = (3, 10)
 QUICKSTART_MEMORY_GIB = 2.0
 QUICKSTART_DISK_GIB = 1.0
 
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "missing": "[red]missing[/]"}
+_MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked for. ``needed`` says whether the quickstart cannot do without it."""
+    """The result of one check. ``needed``: the quickstart does not run without it."""
 
     what: str
     state: State
@@ -43,7 +43,7 @@ class Finding:
 
 
 def diagnose(folder: Path | None = None) -> list[Finding]:
-    """Look at everything a run may need; ``folder`` (by default the current one) is where runs would be written."""
+    """Run all checks; ``folder`` (default: the current one) is where runs would be written."""
     return [
         _python(sys.version_info[:3]),
         _torch(),
@@ -59,27 +59,29 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
 
 
 def examine(console: Console) -> int:
-    """Print what was found, and return the exit code a command should end with."""
+    """Print all findings; return the exit code of the command."""
     findings = diagnose()
     console.print(table(findings))
     return exit_code(findings)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """0 where everything the quickstart needs is there, else 1."""
+    """0 if everything that the quickstart needs is there, else 1."""
     return int(any(finding.needed and finding.state == "missing" for finding in findings))
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """Lay the findings out, one a row: what, whether it is there, what was found and what to do."""
+    """One row a finding: name, state, what was found and what to do."""
     ready = exit_code(findings) == 0
-    caption = "Ready for the quickstart." if ready else "Not ready for the quickstart: see what is needed and missing."
+    caption = (
+        "Ready for the quickstart." if ready else "Not ready for the quickstart: install what is needed and missing."
+    )
     shown = Table(caption=caption, caption_justify="left")
     for heading in ("", "", "found", "what to do"):
         shown.add_column(heading, overflow="fold")
     for finding in findings:
         optional = finding.state == "missing" and not finding.needed
-        mark = "[dim]not there[/]" if optional else _MARKS[finding.state]
+        mark = "[dim]not found[/]" if optional else _MARKS[finding.state]
         what = f"{finding.what} (needed)" if finding.needed else finding.what
         shown.add_row(escape(what), mark, escape(finding.found), escape(finding.remedy))
     return shown
@@ -98,7 +100,7 @@ def _torch() -> Finding:
     except ImportError as error:
         return Finding("torch", "missing", _first_line(error), "pip install torch", needed=True)
     except (OSError, RuntimeError) as error:
-        # A build for other drivers or another processor is there, but does not load.
+        # Installed, but built for another driver or processor.
         remedy = "pip install --force-reinstall torch"
         return Finding("torch", "missing", f"does not load ({_first_line(error)})", remedy, needed=True)
     if torch.cuda.is_available():
@@ -117,7 +119,7 @@ def _package(name: str, remedy: str, *, needed: bool = False) -> Finding:
 
 
 def _memory_gib() -> float:
-    """Memory this process may use: the machine's, or the container's where that is less."""
+    """Memory of the machine, or of the container if that is less."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
@@ -129,7 +131,7 @@ def _memory_gib() -> float:
 def _memory(gib: float) -> Finding:
     if gib >= QUICKSTART_MEMORY_GIB:
         return Finding("memory", "ok", f"{gib:.1f} GiB", needed=True)
-    remedy = f"the quickstart takes up to {QUICKSTART_MEMORY_GIB:.0f} GiB: close other programs or use a larger machine"
+    remedy = f"the quickstart uses up to {QUICKSTART_MEMORY_GIB:.0f} GiB: close other programs or use a larger machine"
     return Finding("memory", "missing", f"{gib:.1f} GiB", remedy, needed=True)
 
 
@@ -144,7 +146,7 @@ def _disk(folder: Path) -> Finding:
 
 
 def _java() -> Finding:
-    """Whether a Java runtime is found and really starts; only ScienceWorld needs one."""
+    """Whether a Java runtime is found and starts; only ScienceWorld needs one."""
     try:
         path = scienceworld.find_java()
         return Finding("Java", "ok", f"{scienceworld.java_version(path)} at {path}")
@@ -155,10 +157,8 @@ def _java() -> Finding:
 def _alfworld() -> Finding:
     finding = _package("alfworld", alfworld.INSTALL)
     if finding.state == "ok" and finding.found.startswith(("0.1.", "0.2.", "0.3.")):
-        # Before 0.4 the action was "put X in/on Y", since then "move X to Y": experts and scores do not carry over.
-        return Finding(
-            "alfworld", "warning", f"{finding.found} names actions differently", "pip install alfworld==0.4.2"
-        )
+        # Before 0.4 the action was "put X in/on Y", since then "move X to Y": experts and scores are not compatible.
+        return Finding("alfworld", "warning", f"{finding.found} has other action names", "pip install alfworld==0.4.2")
     return finding
 
 

@@ -1,4 +1,4 @@
-"""The command line: a failure is one line on standard error and exit code 2; finished work is kept."""
+"""The command line. An error prints one line on standard error and exits with code 2; finished work is kept."""
 
 from __future__ import annotations
 
@@ -26,41 +26,27 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
 app.add_typer(train_app, name="train")
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, such as recipes/pantry.yaml.", metavar="RECIPE")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to it, such as seed=1.", metavar="KEY=VALUE")]
-RoundOption = Annotated[int, typer.Option("--round", min=1, help="Which round of collecting and training.")]
-PolicyOption = Annotated[Path | None, typer.Option(help="A policy's folder; by default the recipe's own.")]
+RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, such as recipes/pantry.yaml.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Override keys of the recipe, such as seed=1.", metavar="KEY=VALUE")
+]
+RoundOption = Annotated[int, typer.Option("--round", min=1, help="Choose the round of stage 2.")]
+PolicyOption = Annotated[Path | None, typer.Option(help="Use this policy's folder instead of the recipe's own.")]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="STAGE", help=f"Do this stage and all after it again: {', '.join(STAGES)}."),
+    typer.Option("--from", metavar="STAGE", help=f"Repeat this stage and all later ones: {', '.join(STAGES)}."),
 ]
 AskOption = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="ROLE",
-        help="Take a role (high, low or progress; may be given again): read its prompt, type its reply in one line. "
-        "An action alone stands for `action; False`; `action; True` completes the subtask. q or Ctrl-D leaves. Whoever "
-        "takes all roles needs no policy.",
-    ),
+    typer.Option(metavar="ROLE", help="Answer for a role yourself: high, low or progress; repeatable."),
 ]
 OracleOption = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="ROLE",
-        help="Let the world's rule-based expert answer for a role (high, low or progress; may be given again) and the "
-        "policy for the others: shows which role loses the points.",
-    ),
+    typer.Option(metavar="ROLE", help="Let the expert answer for a role: high, low or progress; repeatable."),
 ]
-PauseOption = Annotated[
-    bool,
-    typer.Option(
-        "--pause",
-        help="Wait for Enter before each step; q and Enter leaves. Without a terminal, lines are read from "
-        "standard input, and its end leaves.",
-    ),
-]
+PauseOption = Annotated[bool, typer.Option("--pause", help="Wait for Enter before each step; q and Enter quits.")]
 
-_STOPPED = "stopped; what is finished is kept, run the same command to go on"
+_STOPPED = "stopped; finished work is kept, run the same command to resume"
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,9 +66,9 @@ def _describe(
 
 @app.command()
 def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption = None) -> None:
-    """Run all stages of a recipe: demonstrations, training, evaluation. Goes on where it was left."""
+    """Run all stages of a recipe; resume where it stopped."""
     pipeline = _pipeline(recipe, overrides)
-    with signals.listening():
+    with signals.handle_stop_signals():
         if begin is not None:
             pipeline.restart_from(begin)
         pipeline.run()
@@ -90,16 +76,16 @@ def run(recipe: RecipeArgument, overrides: Overrides = None, begin: FromOption =
 
 @app.command()
 def demos(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Make the recipe's demonstrations with the world's expert, and say what they are like."""
-    with signals.listening():
+    """Generate demonstrations with the rule-based expert and summarize them."""
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         pipeline.do(pipeline.demonstrations)
 
 
 @train_app.command()
 def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
-    """Stage 1: behaviour cloning on the recipe's demonstrations."""
-    with signals.listening():
+    """Train stage 1: behavior cloning on the demonstrations."""
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         folder = pipeline.do(pipeline.behavior_cloning())
     Console().print(f"policy: {folder}", markup=False)
@@ -107,16 +93,16 @@ def bc(recipe: RecipeArgument, overrides: Overrides = None) -> None:
 
 @app.command()
 def collect(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
-    """Play the train tasks with the policy trained so far, for stage 2 to learn from; failures are kept."""
-    with signals.listening():
+    """Collect episodes with the current policy for stage 2, failures included."""
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         pipeline.do(pipeline.collection(number))
 
 
 @train_app.command()
 def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption = 1) -> None:
-    """Stage 2: offline RL on demonstrations and collected episodes."""
-    with signals.listening():
+    """Train stage 2: offline RL on demonstrations and collected episodes."""
+    with signals.handle_stop_signals():
         pipeline = _pipeline(recipe, overrides)
         folder = pipeline.do(pipeline.offline_rl(number))
     Console().print(f"policy: {folder}", markup=False)
@@ -127,11 +113,14 @@ def evaluate(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     policy: PolicyOption = None,
-    split: Annotated[str | None, typer.Option(help="The split to play; by default all of the recipe's.")] = None,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Score the untrained backbone instead.")] = False,
+    split: Annotated[str | None, typer.Option(help="Play this split instead of all splits of the recipe.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Evaluate the untrained backbone.")] = False,
     oracle: OracleOption = None,
 ) -> None:
-    """Play a split's tasks with a policy; write the episodes and a summary of their scores."""
+    """Evaluate a policy; write its episodes and a summary of their scores.
+
+    With --oracle, the policy answers for the other roles, which shows which role loses points.
+    """
     from step_hrl.evaluation import table
     from step_hrl.stages.playing import oracle_roles
 
@@ -139,7 +128,7 @@ def evaluate(
     chosen = None if untrained else _policy(pipeline, policy)
     roles = oracle_roles(pipeline.context, oracle or ())
     splits = (split,) if split else pipeline.recipe.evaluation.splits
-    with signals.listening():
+    with signals.handle_stop_signals():
         summaries = {name: pipeline.do(pipeline.evaluation(name, chosen, oracle=roles)) for name in splits}
     Console().print(table(summaries))
 
@@ -149,21 +138,29 @@ def play(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     policy: PolicyOption = None,
-    task: Annotated[str | None, typer.Option(help="Which task, such as boil:14; by default the split's first.")] = None,
-    split: Annotated[str | None, typer.Option(help="Whose tasks; by default the recipe's first.")] = None,
-    expert: Annotated[bool, typer.Option("--expert", help="Watch the world's expert instead of a policy.")] = False,
-    episodes: Annotated[Path | None, typer.Option(help="Show an episode of this file instead of playing one.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Play this task, such as boil:14; default: the split's first.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Choose the split of the task; default: the recipe's first.")
+    ] = None,
+    expert: Annotated[bool, typer.Option("--expert", help="Watch the rule-based expert.")] = False,
+    episodes: Annotated[Path | None, typer.Option(help="Replay an episode of this file.")] = None,
     ask: AskOption = None,
     pause: PauseOption = False,
 ) -> None:
-    """Show one episode live: its subtasks, actions and progress."""
+    """Play one episode and show its subtasks, actions and progress.
+
+    With --ask, an action alone means `action; False`; `action; True` completes the subtask. q or Ctrl-D quits. No
+    policy is needed if you take all roles.
+    """
     from step_hrl.cli.viewer import Keyboard, Left, LiveView, replay, taken
     from step_hrl.engines.person import Person
     from step_hrl.stages.demonstrations import show_expert
     from step_hrl.stages.playing import chosen_task, play_one, stored_episode
 
     if ask and (expert or episodes is not None):
-        raise RecipeError("--ask", "nobody is asked where an episode is only shown", "leave out --expert or --episodes")
+        raise RecipeError("--ask", "has no effect with --expert or --episodes", "remove one of the options")
     pipeline = _pipeline(recipe, overrides)
     replies = taken(ask or (), pipeline.recipe.agent)
     with LiveView(Console()) as view:
@@ -179,7 +176,7 @@ def play(
                 chosen = chosen_task(pipeline.context, task, split)
                 play_one(pipeline.context, chosen, _policy(pipeline, policy), view, person)
         except Left:
-            view.show("left before the end")
+            view.show("quit before the end")
 
 
 @app.command()
@@ -190,16 +187,18 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="AGENT/SEED",
-            help="Run this cell, such as flat/1 (may be given again), and leave the table to a later call: "
-            "cells may be run side by side.",
+            help="Run only this cell, such as flat/1, without the table; repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Train and play the agents that a recipe compares, once a seed each. Goes on where it was left."""
+    """Train and evaluate the recipe's agents over seeds; resume where it stopped.
+
+    Cells may run in parallel with --only; a later call without it writes the table.
+    """
     from step_hrl.compare import Comparison
 
     comparison = Comparison(load_recipe(recipe, overrides or ()), Console())
-    with signals.listening():
+    with signals.handle_stop_signals():
         if only:
             comparison.run_only(only)
         else:
@@ -210,10 +209,10 @@ def compare(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/quickstart.", metavar="RUN...")],
     output: Annotated[
-        Path | None, typer.Option(help="Where to write it; by default report.html in the first run's folder.")
+        Path | None, typer.Option(help="Write to this file; default: report.html in the first run's folder.")
     ] = None,
 ) -> None:
-    """Write one HTML file that shows runs: scores, tokens, learning curves, and every episode to step through."""
+    """Write an HTML report of runs: scores, tokens, learning curves and all episodes."""
     from step_hrl.report.page import build
     from step_hrl.report.runs import read_run
 
@@ -224,7 +223,7 @@ def report(
 
 @app.command()
 def doctor() -> None:
-    """Say what is missing on this machine, and how to get it."""
+    """Check this machine and print how to install what is missing."""
     from step_hrl.cli.doctor import examine
 
     raise typer.Exit(examine(Console()))
@@ -237,7 +236,7 @@ def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
 def _policy(pipeline: Pipeline, given: Path | None) -> Path:
     """The policy to play: the one given, or the recipe's own."""
     if given is not None and pipeline.recipe.api is not None:
-        raise RecipeError("--policy", "the recipe plays the model of its `api:`", "leave out one of the two")
+        raise RecipeError("--policy", "the recipe plays the model of its `api:`", "remove one of the two")
     return given or pipeline.policy_folder
 
 
@@ -253,14 +252,14 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail(_STOPPED, 130)
     except OSError as error:
-        # Files of a run say so themselves: this is what is printed, where it goes to a file.
+        # Writers of a run's files raise DataError: this is standard output, redirected to a full disk.
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             raise
-        _fail(f"standard output: {error.strerror}; free some space and run the same command to go on", 2)
+        _fail(f"standard output: {error.strerror}; free some space and run the same command to resume", 2)
 
 
 def _fail(line: str, code: int) -> None:
-    with suppress(OSError):  # its file may be full too
+    with suppress(OSError):  # standard error may be full too
         Console(stderr=True).print(f"step-hrl: {line}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
 

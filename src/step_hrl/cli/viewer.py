@@ -1,7 +1,7 @@
-"""Watching an episode in the terminal: its subtasks as a spine, each step as it is taken. Whoever watches may type.
+"""Shows an episode in the terminal, subtask by subtask and step by step, and reads a person's replies.
 
-Whatever the world, a model or a person said is shown as plain text: never read as markup, and without control
-characters, so that it can neither colour, break nor take over the terminal.
+Texts of environments, models and people are printed as plain text, without markup or control characters, so that they
+cannot color, break or control the terminal.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.prompts.text import clip, one_line
 from step_hrl.types import Episode, Role, Step, Task
 
-ANSWER_CHARACTERS = 240
-"""Longest answer of the world that is shown."""
+OBSERVATION_CHARACTERS = 240
+"""Longer observations are cut."""
 
 _STYLES = {"spine": "cyan", "dim": "dim", "bad": "red", "good": "green", "strong": "bold"}
 
 
 class Left(Exception):
-    """Somebody has seen enough of an episode: no failure, the play just ends."""
+    """The user quit the episode; not an error."""
 
 
 def replay(episode: Episode, watcher: Watcher, before_step: Callable[[], None] = lambda: None) -> None:
-    """Tell a watcher of a recorded episode, as if it were being played; ``before_step`` may hold it up."""
+    """Send a recorded episode's events to a watcher; ``before_step`` is called before each step and may pause."""
     for index, segment in enumerate(episode.segments):
         watcher.segment_started(episode.task, index, segment.subtask)
         for step in segment.steps:
@@ -49,9 +49,9 @@ def replay(episode: Episode, watcher: Watcher, before_step: Callable[[], None] =
 
 
 def taken(roles: Sequence[str], config: AgentConfig) -> dict[Role, Reply]:
-    """The named roles of an agent, with how a person replies for each.
+    """The named roles, each with how a person replies for it.
 
-    Raises :class:`~step_hrl.errors.RecipeError` for one that the agent does not ask.
+    Raises :class:`~step_hrl.errors.RecipeError` for a role that the agent does not have.
     """
     replies = replies_for(config)
     known = {role.value: role for role in Role if role in replies}
@@ -63,10 +63,10 @@ def taken(roles: Sequence[str], config: AgentConfig) -> dict[Role, Reply]:
 
 
 class LiveView:
-    """A :class:`~step_hrl.agents.base.Watcher` that prints one episode as it happens; a context manager.
+    """A :class:`~step_hrl.agents.base.Watcher` that prints an episode while it is played. A context manager.
 
-    What happened stays in the terminal (or in the file it is sent to); below it a line says what is going on. Where
-    several episodes run at once it follows one, and when that is over, the next that begins a subtask.
+    Finished steps stay in the terminal or in the output file; a status line below them is redrawn. If several episodes
+    run at once, the view follows one until it ends, then the next one that starts.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -90,7 +90,7 @@ class LiveView:
 
     @contextmanager
     def resting(self) -> Generator[None]:
-        """Take the line below away while somebody types: it would be drawn over what is typed."""
+        """Hide the status line while a person types, so that it does not overwrite the input."""
         self._live.stop()
         try:
             yield
@@ -98,17 +98,17 @@ class LiveView:
             self._live.start()
 
     def show(self, text: str) -> None:
-        """Show text as it is, line by line."""
+        """Print text verbatim, line by line."""
         for line in text.split("\n"):
-            # What the terminal folds can be copied as the one line it is.
+            # Soft-wrapped, so that a long line can be copied as one line.
             self._console.print(self._plain(line if line.isprintable() else one_line(line)), soft_wrap=True)
 
     def erase_line(self) -> None:
-        """Take back the last line, if this is a terminal."""
+        """Erase the last line, if this is a terminal."""
         self._console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
 
     def segment_started(self, task: Task, segment_index: int, subtask: str) -> None:
-        """Show the subtask; the first one of an episode also shows the task."""
+        """Print the subtask, preceded by the task for the first one of an episode."""
         if not self._follows(task, segment_index):
             return
         if segment_index == 0:
@@ -119,39 +119,39 @@ class LiveView:
         self._show_status()
 
     def step_taken(self, task: Task, step: Step) -> None:
-        """Show the action, whether it was valid, its reward, the answer and the new progress."""
+        """Print the action, whether it is valid, its reward, the observation and the new progress."""
         if self._task is None or task.key != self._task.key:
             return
         self._actions += 1
         self._score += step.reward
         self._line(self._bar, str(self._actions), self._action(step))
-        self._line(self._bar, "", self._text(clip(step.next_observation.text, ANSWER_CHARACTERS), "dim"))
+        self._line(self._bar, "", self._text(clip(step.next_observation.text, OBSERVATION_CHARACTERS), "dim"))
         if step.progress_unreadable is not None:
-            self._line(self._bar, "", self._text(f"progress reply not readable: {step.progress_unreadable!r}", "bad"))
+            self._line(self._bar, "", self._text(f"unreadable progress reply: {step.progress_unreadable!r}", "bad"))
         elif step.next_local_progress is not None:
             self._line(self._bar, "", self._text(f"progress: {step.next_local_progress}"))
         self._show_status()
 
     def episode_finished(self, episode: Episode) -> None:
-        """Show how it ended."""
+        """Print the score and how the episode ended."""
         if self._task is not None and episode.task.key != self._task.key:
             return
         if self._task is None:
             self._begin(episode.task)
         for segment in episode.segments:
             if segment.unreadable is not None:
-                self._line(self._bar, "", self._text(f"subtask reply not readable: {segment.unreadable!r}", "bad"))
+                self._line(self._bar, "", self._text(f"unreadable subtask reply: {segment.unreadable!r}", "bad"))
         if episode.error is not None:
             self._line(self._bar, "", self._text(f"failed: {episode.error}", "bad"))
         tokens = sum(usage.total for usage in episode.usages.values())
-        said = "success" if episode.success else "no success"
-        ending = f"score {100 * episode.score:.1f} of 100, {said}, {len(episode.steps)} actions, {tokens} tokens"
-        self._line(self._end, "", self._text(ending, "good" if episode.success else "strong"))
+        outcome = "success" if episode.success else "no success"
+        result = f"score {100 * episode.score:.1f} of 100, {outcome}, {len(episode.steps)} actions, {tokens} tokens"
+        self._line(self._end, "", self._text(result, "good" if episode.success else "strong"))
         self._task = None
         self._live.update(Text(""))
 
     def _follows(self, task: Task, segment_index: int) -> bool:
-        """Follow the first to begin; a lost episode that is played again begins anew."""
+        """Whether this is the followed episode; a retried episode starts with its first segment again."""
         if self._task is None:
             return segment_index == 0
         return task.key == self._task.key
@@ -163,15 +163,15 @@ class LiveView:
 
     def _action(self, step: Step) -> Text:
         if step.unreadable is not None:
-            return self._text(f"reply not readable: {step.unreadable!r}", "bad")
+            return self._text(f"unreadable reply: {step.unreadable!r}", "bad")
         parts = [self._text(step.action)]
         if not step.is_valid_action:
             parts.append(self._text("invalid action", "bad"))
         if step.reward:
             parts.append(self._text(f"{100 * step.reward:+.1f}", "good" if step.reward > 0 else "bad"))
         if step.subtask_done:
-            refused = self._text("subtask said to be done", "dim")
-            parts.append(self._text("subtask done", "good") if step.is_valid_action else refused)
+            ignored = self._text("subtask_done=True", "dim")
+            parts.append(self._text("subtask done", "good") if step.is_valid_action else ignored)
         return Text("  ").join(parts)
 
     def _show_status(self) -> None:
@@ -186,55 +186,55 @@ class LiveView:
         row.add_row(self._text(mark, "spine"), number, content)
         self._console.print(row)
 
-    def _text(self, said: str, style: str = "") -> Text:
+    def _text(self, text: str, style: str = "") -> Text:
         """One line of plain text, without runs of white space."""
-        return self._plain(one_line(said), style)
+        return self._plain(one_line(text), style)
 
     def _plain(self, line: str, style: str = "") -> Text:
-        """A line with what this terminal can show of it."""
+        """A line in which characters that the terminal cannot encode are replaced."""
         encoding = self._console.encoding
         return Text(line.encode(encoding, "replace").decode(encoding), style=_STYLES.get(style, ""))
 
 
 class Keyboard:
-    """Somebody who types while a view is shown, line by line. A pipe may type instead: its lines are shown."""
+    """Reads lines from a person while a view is shown. Lines from a pipe are printed."""
 
     def __init__(self, view: LiveView) -> None:
         self._view = view
         self._explained = False
-        # Where Python has it, arrow keys edit the line and bring back those before.
+        # If available, readline adds line editing and history to input().
         with suppress(ImportError):
             import_module("readline")
 
     def read(self) -> str:
-        """A line without control characters. Raises :class:`Left` for ``q`` and at the end of the input."""
+        """Read a line without control characters. Raises :class:`Left` for ``q`` and at the end of the input."""
         if not self._explained:
-            self._view.show("(type a line; an empty one brings a hint, q leaves)")
+            self._view.show("(type a line; an empty line shows a hint, q quits)")
             self._explained = True
         with self._view.resting():
-            line = _typed("> ")
+            line = _read_line("> ")
         if not _is_terminal():
             self._view.show(f"> {line}")
         return line
 
     def wait(self) -> None:
-        """Wait for Enter, whatever is typed before it. Raises :class:`Left` like :meth:`read`."""
+        """Wait for Enter; text before it is ignored. Raises :class:`Left` like :meth:`read`."""
         with self._view.resting():
-            _typed("Enter: next step, q: leave ")
+            _read_line("Enter: next step, q: quit ")
             if _is_terminal():
                 self._view.erase_line()
 
 
-def _typed(label: str) -> str:
-    if sys.stdin is None:  # closed by whoever started the process
+def _read_line(prompt: str) -> str:
+    if sys.stdin is None:  # closed by the parent process
         raise Left
     try:
-        line = input(label if _is_terminal() else "")
+        line = input(prompt if _is_terminal() else "")
     except EOFError:
         raise Left from None
-    except UnicodeDecodeError:  # not of this terminal's encoding: as good as nothing
+    except UnicodeDecodeError:  # not in this terminal's encoding: treated as empty
         return ""
-    # What cannot be encoded could be neither shown nor sent to a model.
+    # Surrogates can be neither printed nor sent to a model.
     line = one_line(line.encode(errors="replace").decode())
     if line.lower() == "q":
         raise Left

@@ -1,7 +1,6 @@
-"""What episodes of several agents on the same tasks and seeds say of them. Pure.
+"""Compares agents by their episodes on the same tasks and seeds. Pure.
 
-Agents are compared pair by pair: on the same task with the same seed. Intervals resample both, tasks and seeds, for
-another training run would differ as another choice of tasks would.
+Differences are paired by task and seed. Intervals resample both tasks and seeds, because scores vary with either.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class TaskFigures:
 
 @dataclass(frozen=True, slots=True)
 class WallTime:
-    """Seconds that passed, mean over seeds: of training in all, and of playing for each episode.
+    """Wall time in seconds, mean over seeds: of the whole training, and of playing per episode.
 
-    Of whatever else the machine did meanwhile they know nothing.
+    Other load on the machine is included.
     """
 
     training: float
@@ -47,11 +46,10 @@ class WallTime:
 class Compared:
     """An agent's figures on one split. Scores and shares are in [0, 1], tokens are prompt plus completion.
 
-    ``difference`` is the mean of its scores less those of the agent everything is compared with, task by task and seed
-    by seed (0 for that agent itself). ``prompt_tokens_by_step`` is the mean over episodes of the tokens of all prompts
-    that were read for the first action, the second and so on: those of one step. ``cut_share`` is the share of actions
-    decided on a transcript that had lost its oldest steps. ``training_tokens`` are the padded ones that all stages have
-    read for a seed; they and ``wall_time`` are None where nobody took them.
+    ``difference`` is the mean difference to the first agent's scores, paired by task and seed (0 for the first agent).
+    ``prompt_tokens_by_step`` is, for each step, the mean over episodes of the tokens of all its prompts. ``cut_share``
+    is the share of actions whose transcript had lost its oldest steps. ``training_tokens`` counts the padded tokens of
+    all training stages of one seed; it and ``wall_time`` are None if they were not measured.
     """
 
     episodes: int
@@ -82,14 +80,23 @@ def compare(
     wall_times: Mapping[str, WallTime] | None = None,
     seed: int = 0,
 ) -> dict[str, Compared]:
-    """Compare all agents with the first. ``shapes`` are their backbones', where multiply-adds are to be estimated.
+    """Compare all agents with the first one.
 
-    Raises :class:`~step_hrl.errors.DataError` where one has played other tasks or seeds than the first.
+    Args:
+        agents: each agent's episodes by seed.
+        shapes: backbones of the agents whose multiply-adds are estimated.
+        prices: of tokens, to compute the price per episode.
+        training_tokens: padded tokens of all training stages, by agent.
+        wall_times: by agent.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: an agent played other tasks or seeds than the first.
     """
     names = list(agents)
     played_first = {seed: _tasks(episodes) for seed, episodes in agents[names[0]].items()}
     tasks = next(iter(played_first.values()))
-    found: dict[str, Compared] = {}
+    compared: dict[str, Compared] = {}
     baseline: NDArray[np.float64] | None = None
     for name in names:
         if {seed: _tasks(episodes) for seed, episodes in agents[name].items()} != dict.fromkeys(played_first, tasks):
@@ -102,7 +109,7 @@ def compare(
         by_step = [prompts_by_step(episode) for episode in episodes]
         each = [usage for episode in episodes for usage in decisions(episode)]
         shape = shapes.get(name) if shapes else None
-        found[name] = Compared(
+        compared[name] = Compared(
             episodes=len(episodes),
             score=float(scores.mean()),
             score_interval=interval(scores, seed),
@@ -122,11 +129,11 @@ def compare(
             training_tokens=training_tokens.get(name) if training_tokens else None,
             wall_time=wall_times.get(name) if wall_times else None,
         )
-    return found
+    return compared
 
 
 def interval(values: NDArray[np.float64], seed: int) -> Interval:
-    """A 95% bootstrap interval of the mean of (seeds, tasks) values: both are drawn with replacement."""
+    """95% bootstrap interval of the mean of (seeds, tasks) values; both are drawn with replacement."""
     generator = np.random.default_rng(seed)
     seeds, tasks = values.shape
     means = [
@@ -139,7 +146,7 @@ def interval(values: NDArray[np.float64], seed: int) -> Interval:
 
 
 def decisions(episode: Episode) -> list[Usage]:
-    """The tokens of every single decision, in order."""
+    """The tokens of each decision, in order."""
     return [
         usage
         for segment in episode.segments
@@ -148,14 +155,14 @@ def decisions(episode: Episode) -> list[Usage]:
 
 
 def prompts_by_step(episode: Episode) -> list[int]:
-    """Prompt tokens read for each action: of the action itself, of a subtask named before it, of the progress after."""
-    read: list[int] = []
+    """Prompt tokens of each step: the low level's, the subtask's named before it, and the progress update's."""
+    tokens: list[int] = []
     for segment in episode.segments:
         named = segment.usage.prompt_tokens
         for step in segment.steps:
-            read.append(named + sum(step.usages[role].prompt_tokens for role in Role if role in step.usages))
+            tokens.append(named + sum(step.usages[role].prompt_tokens for role in Role if role in step.usages))
             named = 0
-    return read
+    return tokens
 
 
 def _tokens(episode: Episode) -> int:
@@ -177,7 +184,7 @@ def _by_task(episodes: Sequence[Episode]) -> dict[str, TaskFigures]:
 
 
 def _scores(played: Played) -> NDArray[np.float64]:
-    """Final scores, (seeds, tasks), both in order."""
+    """Final scores, (seeds, tasks), both sorted."""
     return np.array([[e.score for e in sorted(played[seed], key=_key)] for seed in sorted(played)], dtype=np.float64)
 
 
@@ -190,7 +197,7 @@ def _key(episode: Episode) -> str:
 
 
 def _means(rows: Sequence[Sequence[int]]) -> tuple[float, ...]:
-    """Column means of rows of different length, each over the rows that reach it."""
+    """Column means of rows of different lengths, each over the rows that have the column."""
     longest = max(map(len, rows), default=0)
-    columns = ([row[place] for row in rows if len(row) > place] for place in range(longest))
+    columns = ([row[n] for row in rows if len(row) > n] for n in range(longest))
     return tuple(sum(column) / len(column) for column in columns)

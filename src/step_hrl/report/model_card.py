@@ -1,6 +1,6 @@
-"""What a policy is, as a Hugging Face model card: from what its training and its evaluations left on record. Pure.
+"""Renders a policy's Hugging Face model card from the records of its training and evaluations. Pure.
 
-Names and texts of recipes, worlds and models are data: they can end neither the YAML, a table nor a code block.
+Texts of recipes, worlds and models are escaped: they cannot end the YAML, a table or a code block.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from step_hrl.evaluation import Summary, by_task, overview
 from step_hrl.prompts.text import one_line
 
 SMALL_PARAMETERS = 1_000_000_000
-"""Below, a card says that its results are those of a small model."""
+"""Below this size, the card names the limits of small models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A prompt that was learnt from, and the utterance that answers it."""
+    """A training prompt and its utterance."""
 
     prompt: str
     utterance: str
@@ -29,12 +29,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a policy is trained on and with, as it was when its training last began.
+    """Data and settings of a training run, recorded when it was last started.
 
-    ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``validation`` are
-    numbers of episodes; on those held out the loss is only measured. ``decisions`` is the number of transitions learnt
-    from, with an example of each role in ``examples``. ``tokens`` is the budget of padded tokens, where there is one,
-    ``base_model`` the backbone's hub id, if it has one.
+    ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``validation``
+    count episodes. ``decisions`` is the number of training transitions; ``examples`` has one of each role. ``tokens``
+    is the budget of padded tokens, if there is one; ``base_model`` is the backbone's hub id, if it has one.
     """
 
     recipe: str
@@ -61,10 +60,10 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. None is what nobody knows.
+    """The result of a training run. None is unknown.
 
-    ``updates`` is of the whole training, ``seconds`` its wall time over all sittings, ``parameters`` counts the weights
-    in the policy's folder. ``chosen`` says which checkpoint was taken by its score on ``chosen_on``, a split.
+    ``updates`` and ``seconds`` (wall time) are totals over resumed runs; ``parameters`` counts the weights in the
+    policy's folder. ``chosen`` is the checkpoint that scored best on the split ``chosen_on``.
     """
 
     updates: int | None
@@ -76,21 +75,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An evaluation of the policy, and on what and with what it was made."""
+    """An evaluation of the policy, with its provenance."""
 
     summary: Summary
     provenance: Mapping[str, str]
 
 
 def render(training: Training, outcome: Outcome, scored: Mapping[str, Scored]) -> str:
-    """The card, ``scored`` by split. What was not measured is not mentioned."""
+    """The card; ``scored`` holds evaluations by split. Unknown facts are left out."""
     sections = [
         f"# {_plain(training.recipe)}\n\n{_opening(training)}",
         _table(["", ""], _facts(training, outcome)),
         f"## Scores\n\n{_scores(scored)}",
         f"## Versions\n\n{_versions(training, scored)}",
         f"## Use\n\n{_use(training)}",
-        f"## What it reads and says\n\n{_decisions(training)}",
+        f"## Prompts and replies\n\n{_decisions(training)}",
         "## Limits\n\n" + "\n".join(f"- {line}" for line in _limits(training, outcome, scored)),
     ]
     front = yaml.safe_dump(_metadata(training), sort_keys=False, allow_unicode=True)
@@ -98,7 +97,7 @@ def render(training: Training, outcome: Outcome, scored: Mapping[str, Scored]) -
 
 
 def _metadata(training: Training) -> dict[str, Any]:
-    """The front matter. No license: whose it would be depends on the backbone and on who publishes."""
+    """The front matter. It names no license, which depends on the backbone and the publisher."""
     learning = "offline-reinforcement-learning" if training.stage else "behavior-cloning"
     origin = {"base_model": training.base_model} if training.base_model else {}
     return {
@@ -118,68 +117,67 @@ def _opening(training: Training) -> str:
 
 
 def _stage(training: Training) -> str:
-    return f"offline RL (round {training.stage})" if training.stage else "behaviour cloning"
+    return f"offline RL (round {training.stage})" if training.stage else "behavior cloning"
 
 
 def _before(training: Training) -> str:
-    before = "behaviour cloning" if training.stage == 1 else f"round {training.stage - 1}"
+    before = "behavior cloning" if training.stage == 1 else f"round {training.stage - 1}"
     return f", from the policy of {before}" if training.stage else ""
 
 
 def _facts(training: Training, outcome: Outcome) -> list[list[str]]:
     known: dict[str, str | None] = {
-        "recipe": f"{training.recipe}; the whole of it is recipe.yaml in this folder",
+        "recipe": f"{training.recipe}; see recipe.yaml in this folder",
         "seed": str(training.seed),
         "world": training.world,
         "tasks": ", ".join(training.tasks),
-        "backbone": "a Llama made from scratch" if _from_scratch(training) else training.backbone,
-        "parameters": _number(outcome.parameters, " (of the adapters)" if training.adapter else ""),
-        "demonstrations": f"{training.demonstrations} of the split {training.demonstrations_split}",
-        "collected episodes": f"{training.collected} of the split {training.collected_split}"
+        "backbone": "a Llama trained from scratch" if _from_scratch(training) else training.backbone,
+        "parameters": _number(outcome.parameters, " (adapters)" if training.adapter else ""),
+        "demonstrations": f"{training.demonstrations} on the split {training.demonstrations_split}",
+        "collected episodes": f"{training.collected} on the split {training.collected_split}"
         if training.collected
         else None,
-        "held out to measure the loss": f"{training.validation} of these episodes" if training.validation else None,
-        "decisions learnt from": _number(training.decisions),
+        "validation episodes": f"{training.validation} of these" if training.validation else None,
+        "training decisions": _number(training.decisions),
         "training": f"{_stage(training)}{_before(training)}",
         "updates": _number(outcome.updates),
         "padded tokens": _number(training.tokens),
         "wall time": _time(outcome.seconds),
-        "checkpoint": f"{outcome.chosen}, the best by its score on {outcome.chosen_on}" if outcome.chosen else None,
+        "checkpoint": f"{outcome.chosen}, the best on {outcome.chosen_on}" if outcome.chosen else None,
     }
     return [[label, text] for label, text in known.items() if text is not None]
 
 
 def _scores(scored: Mapping[str, Scored]) -> str:
     if not scored:
-        return "None has been measured."
+        return "Not evaluated yet."
     summaries = [each.summary for each in scored.values()]
-    # The column says it.
-    overall = [row for row in overview(summaries) if row[0] != "split"]
+    overall = [row for row in overview(summaries) if row[0] != "split"]  # the column's header
     return (
-        "Out of 100, with 95% bootstrap intervals; n is the number of episodes.\n\n"
-        f"{_table(['', *scored], overall)}\n\n{_table(['mean score of the task', *scored], by_task(summaries))}"
+        "Scores out of 100 with 95% bootstrap intervals; n is the number of episodes.\n\n"
+        f"{_table(['', *scored], overall)}\n\n{_table(['mean score by task', *scored], by_task(summaries))}"
     )
 
 
 def _versions(training: Training, scored: Mapping[str, Scored]) -> str:
     columns = [training.versions, *(each.provenance for each in scored.values())]
-    told_above = {"recipe", "split", "policy"}
-    names = [name for name in dict.fromkeys(name for column in columns for name in column) if name not in told_above]
+    skipped = {"recipe", "split", "policy"}
+    names = [name for name in dict.fromkeys(name for column in columns for name in column) if name not in skipped]
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     return _table(["", "training", *scored], rows)
 
 
 def _use(training: Training) -> str:
-    adapter = " The adapters are put on their base model by peft." if training.adapter else ""
+    adapter = " (peft loads the adapters onto the base model)" if training.adapter else ""
     return f"""\
-With FOLDER for this folder, step-hrl shows an episode, or plays a split and scores it:
+Replace FOLDER by this folder. step-hrl plays one episode, or evaluates the policy on a split:
 
 ```sh
 step-hrl play FOLDER/recipe.yaml --policy FOLDER
 step-hrl eval FOLDER/recipe.yaml --policy FOLDER
 ```
 
-transformers loads it too.{adapter}
+Load it with transformers{adapter}:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -190,10 +188,10 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 
 
 def _decisions(training: Training) -> str:
-    form = "as a user's turn of the tokenizer's chat template" if training.prompt_format == "chat" else "as it stands"
+    form = "as a user message of the tokenizer's chat template" if training.prompt_format == "chat" else "as plain text"
     opening = (
-        f"Each decision is a prompt, {form}, that is answered by one line: a space, the utterance, a line end. "
-        "Nothing else can be parsed. One of each kind that was learnt from:"
+        f"The model answers each prompt, {form}, with one line: a space, the utterance and a line end. "
+        "Other replies cannot be parsed. One training decision of each role:"
     )
     shown = [
         f"{_plain(role)}:\n\n{_block(f'{decision.prompt} {decision.utterance}')}"
@@ -204,15 +202,15 @@ def _decisions(training: Training) -> str:
 
 def _limits(training: Training, outcome: Outcome, scored: Mapping[str, Scored]) -> Iterable[str]:
     if _from_scratch(training):
-        yield "Made from scratch, it knows the tasks named above and the words of their episodes, and nothing else."
+        yield "It was trained from scratch on the tasks above and knows only the words of their episodes."
     else:
-        yield "It was trained on the tasks named above; of others nothing is known."
+        yield "It was trained only on the tasks above."
     if outcome.parameters is not None and outcome.parameters < SMALL_PARAMETERS and not training.adapter:
         size = f"{_number(outcome.parameters)} parameters"
-        yield f"Its results are those of a small model ({size}), and say nothing of larger ones."
+        yield f"It is a small model ({size}); its results do not predict those of larger ones."
     if outcome.chosen_on in scored:
         split = _plain(str(outcome.chosen_on))
-        yield f"Its checkpoint was chosen by its score on {split}, which is better than the policy for that."
+        yield f"Its checkpoint was selected on {split}, so its score on that split is biased upward."
 
 
 def _from_scratch(training: Training) -> bool:
@@ -235,7 +233,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    r"""Text of any kind as one line of Markdown that shows just this.
+    r"""Text escaped as one line of Markdown.
 
     >>> print(_plain("a|b `c` <d> *e* f_g _h_"))
     a\|b \`c\` \<d\> \*e\* f_g \_h\_
@@ -244,7 +242,7 @@ def _plain(text: str) -> str:
 
 
 def _block(text: str) -> str:
-    """Text as a code block that nothing in it can end.
+    """Text as a code block whose fence is longer than any in the text.
 
     >>> print(_block("a ```` b"))
     `````text

@@ -1,4 +1,4 @@
-"""What lies beside a policy's weights for whoever is given it: a model card, and the recipe to play it with."""
+"""Writes the model card and the recipe beside a policy's weights."""
 
 from __future__ import annotations
 
@@ -36,12 +36,22 @@ def training_of(
     validation: Sequence[Transition],
     versions: Mapping[str, str],
 ) -> Training:
-    """What there is to say of a training that begins: of stage 1, or of a round of stage 2 (``stage``, from 1)."""
+    """The record of a training run of stage 1 (``stage`` 0) or of a round of stage 2 (from 1).
+
+    Args:
+        recipe: of the run.
+        stage: see :class:`~step_hrl.report.model_card.Training`.
+        demonstrations: the demonstrations of the training data.
+        collected: the collected episodes of the training data.
+        train: training transitions.
+        validation: validation transitions.
+        versions: of the package and the world.
+    """
     config: BehaviorCloningConfig | OfflineRLConfig | None = recipe.offline_rl if stage else recipe.behavior_cloning
     weights = (config or recipe.behavior_cloning).role_weights
-    learnt = [t for t in train if getattr(weights, t.role.value) > 0 and (stage or t.clone_mask)]
+    learned = [t for t in train if getattr(weights, t.role.value) > 0 and (stage or t.clone_mask)]
     examples: dict[str, Decision] = {}
-    for transition in learnt:
+    for transition in learned:
         if transition.clone_mask:
             examples.setdefault(transition.role.value, Decision(transition.state, transition.utterance))
     packages = ("torch", "transformers", *(("peft",) if recipe.backbone.lora else ()))
@@ -57,7 +67,7 @@ def training_of(
         collected=len(collected),
         collected_split=recipe.collection.split,
         validation=len({transition.episode_id for transition in validation}),
-        decisions=len(learnt),
+        decisions=len(learned),
         tokens=config.tokens if config else None,
         backbone=recipe.backbone.source,
         base_model=recipe.backbone.source if _on_the_hub(recipe.backbone.source) else None,
@@ -70,19 +80,19 @@ def training_of(
 
 
 def note(folder: Path, training: Training) -> None:
-    """Write down in a stage's folder what its policy is about to be trained on and with."""
+    """Record a training run in its stage's folder."""
     write_atomically(folder / TRAINING_FILE, json.dumps(to_json(training), indent=1, ensure_ascii=False) + "\n")
 
 
 def describe(policy: Path, digest: str, evaluations: Path) -> None:
-    """Write a policy's card, and its recipe, from what its stage's folder and its evaluations have on record.
+    """Write a policy's card and recipe from the records of its stage and its evaluations.
 
-    ``digest`` is what summaries below ``evaluations`` know the policy by. A policy of whose training nothing is noted
-    (or by another version, in other words) is left as it is: what is in its folder may be somebody else's.
+    ``digest`` identifies the policy in the summaries below ``evaluations``. The folder is left unchanged if there is no
+    training record of this version: it may not be one of step-hrl.
     """
     try:
-        noted = json.loads((policy.parent / TRAINING_FILE).read_text(encoding="utf-8"))
-        training = from_json(Training, noted)
+        record = json.loads((policy.parent / TRAINING_FILE).read_text(encoding="utf-8"))
+        training = from_json(Training, record)
     except (OSError, ValueError, DataError):
         return
     card = render(training, _outcome(policy), _scored(digest, evaluations))
@@ -91,8 +101,8 @@ def describe(policy: Path, digest: str, evaluations: Path) -> None:
 
 
 def _on_the_hub(source: str) -> bool:
-    named = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) is not None
-    return named and not source.endswith(".gguf") and not Path(source).exists()
+    is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) is not None
+    return is_hub_id and not source.endswith(".gguf") and not Path(source).exists()
 
 
 def _outcome(policy: Path) -> Outcome:
@@ -108,11 +118,11 @@ def _outcome(policy: Path) -> Outcome:
 
 
 def _scored(digest: str, evaluations: Path) -> dict[str, Scored]:
-    """The policy's evaluations by split: the latest, where there are several."""
+    """The policy's latest evaluation on each split."""
     scored: dict[str, Scored] = {}
     files = [file for file in evaluations.glob(f"*/{SUMMARY_FILE}") if ".previous-" not in file.parent.name]
     for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
-        # A damaged summary scores nothing; whoever reads it for its own sake is told.
+        # Damaged summaries are skipped here; readers of the summary itself get the error.
         with suppress(DataError):
             summary, provenance = read_summary(file)
             if provenance.get("policy") == digest:
@@ -123,13 +133,13 @@ def _scored(digest: str, evaluations: Path) -> dict[str, Scored]:
 def _updates(metrics: Path) -> int | None:
     lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.is_file() else []
     for line in reversed(lines):
-        with suppress(ValueError, KeyError, TypeError):  # a kill may have cut the last one short
+        with suppress(ValueError, KeyError, TypeError):  # a kill may have truncated the last line
             return int(json.loads(line)["update"])
     return None
 
 
 def _parameters(policy: Path) -> int | None:
-    """How many weights the model's or the adapters' files hold; the critics' are not asked."""
+    """Number of weights of the model or the adapters, without the critics."""
     count = 0
     for file in policy.glob("*model*.safetensors"):
         with cast(Any, safe_open)(str(file), "np") as tensors:
@@ -138,7 +148,7 @@ def _parameters(policy: Path) -> int | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """An object on record; an empty one where there is none that can be read."""
+    """A JSON object of a file; empty if it cannot be read."""
     with suppress(OSError, ValueError):
         content = json.loads(file.read_text(encoding="utf-8"))
         return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""A run, or several, as one HTML file that opens from disk: figures, and every episode to read. Needs jinja2."""
+"""Runs as one self-contained HTML file with scores, charts and every episode. Needs jinja2."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from step_hrl.report.payload import EPISODES_A_PIECE, EstimatesByDecision, index
 from step_hrl.report.runs import Run, Source
 
 INSTALL = "pip install 'step-hrl[report]'"
-COLUMNS = ("source", "task", "variation", "score", "ending", "actions", "refused", "tokens", "id")
-"""Of the list of episodes; see :func:`~step_hrl.report.payload.index_row`."""
+COLUMNS = ("source", "task", "variation", "score", "ending", "actions", "invalid", "tokens", "id")
+"""Columns of the list of episodes, in the order of :func:`~step_hrl.report.payload.index_row`."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one run: facts, a table of figures by evaluation, and charts."""
+    """The page's section on one run: facts, a table of figures by evaluation, and charts."""
 
     name: str
     facts: tuple[tuple[str, str], ...]
@@ -38,20 +38,19 @@ class Section:
 
 
 def build(runs: Sequence[Run]) -> str:
-    """The page. Raises :class:`~step_hrl.errors.DataError` where jinja2 is not installed."""
+    """The HTML of the page. Raises :class:`~step_hrl.errors.DataError` if jinja2 is not installed."""
     try:
         jinja2: Any = import_module("jinja2")
     except ImportError as error:
         raise DataError("report", "jinja2 is not installed", INSTALL) from error
     sources = [(run, source) for run in runs for source in run.sources]
-    listed = [(number, episode) for number, (_, source) in enumerate(sources) for episode in source.episodes]
+    episodes = [(number, episode) for number, (_, source) in enumerate(sources) for episode in source.episodes]
     agents = [agent_for(run.recipe.agent if run.recipe else StepHrlConfig()) for run, _ in sources]
-    judged = [_by_decision(run) for run, _ in sources]
-    several = len(runs) > 1
+    estimates = [_by_decision(run) for run, _ in sources]
     index = {
         "columns": COLUMNS,
-        "sources": [f"{run.name}: {source.label}" if several else source.label for run, source in sources],
-        "rows": [index_row(episode, number) for number, episode in listed],
+        "sources": [f"{run.name}: {source.label}" if len(runs) > 1 else source.label for run, source in sources],
+        "rows": [index_row(episode, number) for number, episode in episodes],
         "episodes_a_piece": EPISODES_A_PIECE,
     }
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_file("page.html"))
@@ -63,12 +62,12 @@ def build(runs: Sequence[Run]) -> str:
         style=_file("page.css"),
         script=_file("page.js"),
         index=_json(index),
-        pieces=pieces((episode, agents[number], judged[number]) for number, episode in listed),
+        pieces=pieces((episode, agents[number], estimates[number]) for number, episode in episodes),
     )
 
 
 def section(run: Run) -> Section:
-    """What the page says of a run."""
+    """The section on a run."""
     evaluations = {_short(source): source for source in run.evaluations}
     summaries = {name: summarize(source.episodes, seed=0) for name, source in evaluations.items()}
     recipe = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False) if run.recipe else ""
@@ -92,7 +91,7 @@ def _charts(run: Run, evaluations: dict[str, Source], summaries: dict[str, Summa
         for name, episodes in played.items():
             yield charts.prompt_tokens(episodes, name)
     for stage, lines in run.curves.items():
-        for prefix, title in (("loss", "Loss"), ("validation/exact_match", "Exact match on held-out decisions")):
+        for prefix, title in (("loss", "Loss"), ("validation/exact_match", "Exact match on validation decisions")):
             chart = charts.learning(stage, lines, prefix, title)
             if chart is not None:
                 yield chart
@@ -120,9 +119,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _by_decision(run: Run) -> EstimatesByDecision:
-    """What the latest critics say, by episode, role and number."""
-    said = (some for value_estimates in run.value_estimates.values() for some in value_estimates)
-    return {(some.episode_id, some.role, some.number): some for some in said}
+    """The latest critics' estimates by episode, role and number."""
+    estimates = (estimate for value_estimates in run.value_estimates.values() for estimate in value_estimates)
+    return {(estimate.episode_id, estimate.role, estimate.number): estimate for estimate in estimates}
 
 
 def _short(source: Source) -> str:
@@ -134,6 +133,6 @@ def _file(name: str) -> str:
 
 
 def _json(content: Any) -> str:
-    """JSON that may stand inside a script element, whatever its texts say."""
-    told = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return told.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    """JSON that is safe inside a script element."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,7 +1,7 @@
-"""Episodes as the report's page reads them: an index to filter, and whole episodes in compressed pieces. Pure.
+"""Episodes as the report's page reads them: an index to filter, and the episodes in compressed pieces. Pure.
 
-Prompts are those the agent read, rendered by its own functions. Every text is kept once an episode, prompts line by
-line, so that they cost little.
+Prompts are rendered by the agent's own functions. To keep the page small, an episode stores each text once, and prompts
+line by line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,13 +21,13 @@ from step_hrl.training.value_estimates import ValueEstimate
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Transition, Usage
 
 EstimatesByDecision = Mapping[tuple[str, str, int], ValueEstimate]
-"""What critics say of a decision: by episode, role and number within the role, from 0."""
+"""The critics' estimates by episode, role and number of the decision within the role, from 0."""
 EPISODES_A_PIECE = 25
-"""The page unpacks as many at once to show one of them."""
+"""The page unpacks a whole piece to show one episode."""
 
 
 def index_row(episode: Episode, source: int) -> list[Any]:
-    """What the page's list shows of an episode: source, task, variation, score, ending, actions, refused, tokens."""
+    """An episode's row in the page's list; :data:`~step_hrl.report.page.COLUMNS` names its columns."""
     steps = episode.steps
     return [
         source,
@@ -43,18 +43,18 @@ def index_row(episode: Episode, source: int) -> list[Any]:
 
 
 def pieces(episodes: Iterable[tuple[Episode, Agent, EstimatesByDecision]]) -> Iterator[str]:
-    """Episodes as gzipped JSON in base64, some to a piece, each with its agent and value estimates."""
-    left = iter(episodes)
-    while some := list(islice(left, EPISODES_A_PIECE)):
-        content = json.dumps([payload(*each) for each in some], separators=(",", ":"), ensure_ascii=False)
+    """Yield gzipped JSON in base64 with :data:`EPISODES_A_PIECE` episodes; each comes with its agent and estimates."""
+    remaining = iter(episodes)
+    while batch := list(islice(remaining, EPISODES_A_PIECE)):
+        content = json.dumps([payload(*each) for each in batch], separators=(",", ":"), ensure_ascii=False)
         yield base64.b64encode(gzip.compress(content.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def payload(episode: Episode, agent: Agent, judged: EstimatesByDecision) -> dict[str, Any]:
-    """A whole episode as plain JSON values; texts are places in ``texts``."""
+def payload(episode: Episode, agent: Agent, estimates: EstimatesByDecision) -> dict[str, Any]:
+    """An episode as plain JSON values; its texts are indices into ``texts``."""
     texts = _Texts()
-    read = _Read(episode, agent, judged, texts)
-    segments = [_segment(segment, texts, read) for segment in episode.segments]
+    decisions = _Decisions(episode, agent, estimates, texts)
+    segments = [_segment(segment, texts, decisions) for segment in episode.segments]
     return {
         "id": episode.id,
         "instruction": episode.task.instruction,
@@ -68,87 +68,83 @@ def payload(episode: Episode, agent: Agent, judged: EstimatesByDecision) -> dict
 
 
 class _Texts:
-    """Texts by the place they were first put at."""
+    """Distinct texts in order of their first use."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
 
-    def put(self, text: str) -> int:
-        place = self._places.setdefault(text, len(self.all))
-        if place == len(self.all):
+    def index(self, text: str) -> int:
+        index = self._indices.setdefault(text, len(self.all))
+        if index == len(self.all):
             self.all.append(text)
-        return place
+        return index
 
-    def put_all(self, observation: Observation) -> list[int | None]:
-        parts = (observation.text, observation.look, observation.inventory)
-        return [None if part is None else self.put(part) for part in parts]
+    def index_or_none(self, text: str | None) -> int | None:
+        return None if text is None else self.index(text)
+
+    def indices(self, observation: Observation) -> list[int | None]:
+        return [self.index_or_none(text) for text in (observation.text, observation.look, observation.inventory)]
 
 
-class _Read:
-    """The prompts and replies of an episode's decisions, role by role in order."""
+class _Decisions:
+    """The prompts and replies of an episode's decisions, in order for each role."""
 
-    def __init__(self, episode: Episode, agent: Agent, judged: EstimatesByDecision, texts: _Texts) -> None:
+    def __init__(self, episode: Episode, agent: Agent, estimates: EstimatesByDecision, texts: _Texts) -> None:
         try:
-            cut: Sequence[Transition] = agent.transitions(episode, trust_policy)
-        except RecipeError:  # a prompted agent's prompts are its own business
-            cut = ()
+            transitions: Sequence[Transition] = agent.transitions(episode, trust_policy)
+        except RecipeError:  # the prompts of a prompted agent are not shown
+            transitions = ()
         self._texts = texts
         self._episode_id = episode.id
-        self._judged = judged
-        self._asked: Counter[Role] = Counter()
-        self._left = {role: iter([each for each in cut if each.role is role]) for role in Role}
+        self._estimates = estimates
+        self._counts: Counter[Role] = Counter()
+        self._remaining = {role: iter([each for each in transitions if each.role is role]) for role in Role}
 
     def next(self, role: Role, usage: Usage | None) -> dict[str, Any] | None:
-        """What a role read and said at its next decision; None where that is not known."""
-        transition = next(self._left[role], None)
+        """Prompt, reply, tokens and estimates of a role's next decision; None if it is not known."""
+        transition = next(self._remaining[role], None)
         if transition is None:
             return None
-        lines = [self._texts.put(line) for line in transition.state.split("\n")]
-        told: dict[str, Any] = {"prompt": lines, "reply": self._texts.put(transition.utterance)}
+        lines = [self._texts.index(line) for line in transition.state.split("\n")]
+        decision: dict[str, Any] = {"prompt": lines, "reply": self._texts.index(transition.utterance)}
         if usage is not None:
-            told["tokens"] = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens]
-        said = self._judged.get((self._episode_id, role.value, self._asked[role]))
-        if said is not None:
-            told["judged"] = [round(value, 3) for value in (said.value, said.q, said.q - said.value)]
-        self._asked[role] += 1
-        return told
+            decision["tokens"] = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens]
+        estimate = self._estimates.get((self._episode_id, role.value, self._counts[role]))
+        if estimate is not None:
+            values = (estimate.value, estimate.q, estimate.q - estimate.value)
+            decision["values"] = [round(value, 3) for value in values]
+        self._counts[role] += 1
+        return decision
 
 
-def _segment(segment: Segment, texts: _Texts, read: _Read) -> dict[str, Any]:
+def _segment(segment: Segment, texts: _Texts, decisions: _Decisions) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "subtask": texts.put(segment.subtask),
-        "ended": segment.ended_by,
+        "subtask": texts.index(segment.subtask),
+        "ended_by": segment.ended_by,
         "unreadable": segment.unreadable,
         "noise": segment.is_noise,
-        "high": read.next(Role.HIGH, segment.usage),
+        "high": decisions.next(Role.HIGH, segment.usage),
     }
-    return _known({**content, "steps": [_step(step, texts, read) for step in segment.steps]})
+    return _known({**content, "steps": [_step(step, texts, decisions) for step in segment.steps]})
 
 
-def _step(step: Step, texts: _Texts, read: _Read) -> dict[str, Any]:
-    def put(text: str | None) -> int | None:
-        return None if text is None else texts.put(text)
-
+def _step(step: Step, texts: _Texts, decisions: _Decisions) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "seen": texts.put_all(step.observation),
-        "after": texts.put_all(step.next_observation),
-        "progress": texts.put(step.local_progress),
-        "next": put(step.next_local_progress),
-        "action": texts.put(step.action),
+        "observation": texts.indices(step.observation),
+        "next_observation": texts.indices(step.next_observation),
+        "progress": texts.index(step.local_progress),
+        "next_progress": texts.index_or_none(step.next_local_progress),
+        "action": texts.index(step.action),
         "unreadable": step.unreadable,
-        "unread_progress": step.progress_unreadable,
+        "progress_unreadable": step.progress_unreadable,
         "dropped": step.dropped,
-        "low": read.next(Role.LOW, step.usages.get(Role.LOW)),
+        "low": decisions.next(Role.LOW, step.usages.get(Role.LOW)),
     }
     if step.next_local_progress is not None:
-        content["prog"] = read.next(Role.PROGRESS, step.usages.get(Role.PROGRESS))
-    flags: dict[str, Callable[[Step], bool]] = {
-        "done": lambda s: s.subtask_done,
-        "refused": lambda s: not s.is_valid_action,
-        "noise": lambda s: s.is_noise,
-    }
-    content |= {name: 1 for name, holds in flags.items() if holds(step)}
+        content["progress_update"] = decisions.next(Role.PROGRESS, step.usages.get(Role.PROGRESS))
+    flags = {"subtask_done": step.subtask_done, "invalid": not step.is_valid_action, "noise": step.is_noise}
+    content |= {name: 1 for name, is_set in flags.items() if is_set}
     if step.reward:
         content["reward"] = round(step.reward, 4)
     return _known(content)

@@ -1,4 +1,4 @@
-"""Plots of a comparison, as PNG and SVG. Needs matplotlib (the extra ``report``)."""
+"""Plots of a comparison as PNG and SVG. Needs matplotlib (extra ``report``)."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ FORMATS = ("png", "svg")
 
 
 def available() -> bool:
-    """Whether plots can be drawn here."""
+    """Whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def draw(agents: Mapping[str, Compared], lengths: Mapping[str, float], folder: Path, split: str) -> list[Path]:
-    """Draw prompt tokens against the step, score against tokens, and both against a task's length.
+    """Plot prompt tokens by step, score by tokens, and both by task length; return the files.
 
-    ``lengths`` are the tasks', in actions that the expert takes. Returns the files that were written.
+    ``lengths`` is the number of actions that the expert takes, by task.
     """
     matplotlib: Any = import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot: Any = import_module("matplotlib.pyplot")
-    written: list[Path] = []
+    files: list[Path] = []
     for name, draw_on in _plots(lengths).items():
         figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
         draw_on(axes, agents)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
         for kind in FORMATS:
-            written.append(folder / f"{name}-{split}.{kind}")
-            figure.savefig(written[-1], dpi=150, metadata={"Date": None} if kind == "svg" else None)
+            files.append(folder / f"{name}-{split}.{kind}")
+            figure.savefig(files[-1], dpi=150, metadata={"Date": None} if kind == "svg" else None)
         pyplot.close(figure)
-    return written
+    return files
 
 
 def _plots(lengths: Mapping[str, float]) -> dict[str, Callable[[Any, Mapping[str, Compared]], None]]:
     return {
         "prompt-tokens": _prompt_tokens,
         "score-per-token": _score_per_token,
-        "score-by-length": partial(_by_length, lengths, lambda found: 100 * found.score, "score"),
-        "tokens-by-length": partial(_by_length, lengths, lambda found: found.tokens_per_episode, "tokens an episode"),
+        "score-by-length": partial(_by_length, lengths, lambda figures: 100 * figures.score, "score"),
+        "tokens-by-length": partial(
+            _by_length, lengths, lambda figures: figures.tokens_per_episode, "tokens per episode"
+        ),
     }
 
 
@@ -61,7 +63,7 @@ def _by_length(
         played = [task for task in tasks if task in compared.by_task]
         values = [value(compared.by_task[task]) for task in played]
         axes.plot([lengths[task] for task in played], values, marker="o", label=name)
-    axes.set(xlabel="actions that the expert takes, by task", ylabel=label, ylim=(0, None))
+    axes.set(xlabel="task length (actions of the expert)", ylabel=label, ylim=(0, None))
 
 
 def _prompt_tokens(axes: Any, agents: Mapping[str, Compared]) -> None:
@@ -69,7 +71,7 @@ def _prompt_tokens(axes: Any, agents: Mapping[str, Compared]) -> None:
         tokens = compared.prompt_tokens_by_step
         axes.plot(range(1, len(tokens) + 1), tokens, label=name)
     axes.locator_params(axis="x", integer=True)
-    axes.set(xlabel="action of the episode", ylabel="prompt tokens read for it", ylim=(0, None))
+    axes.set(xlabel="action of the episode", ylabel="prompt tokens", ylim=(0, None))
 
 
 def _score_per_token(axes: Any, agents: Mapping[str, Compared]) -> None:
@@ -79,4 +81,4 @@ def _score_per_token(axes: Any, agents: Mapping[str, Compared]) -> None:
         axes.errorbar(
             [compared.tokens_per_episode], [100 * compared.score], yerr=spread, fmt="o", label=name, capsize=3
         )
-    axes.set(xlabel="tokens an episode", ylabel="score, with its 95% interval", xscale="log")
+    axes.set(xlabel="tokens per episode", ylabel="score with 95% interval", xscale="log")

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read for a report: whatever can be read, and what could not be."""
+"""Reads a run's folder for a report, and lists what cannot be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Kind = Literal["demonstrations", "collection", "evaluation"]
 
 @dataclass(frozen=True)
 class Source:
-    """A file of episodes, and what they were played for. ``label`` names it within the run."""
+    """An episode file and what it was played for. ``label`` names it within the run."""
 
     label: str
     kind: Kind
@@ -32,11 +32,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, read.
+    """The contents of a run's folder.
 
-    ``curves`` holds each training stage's lines of metrics, ``wall_seconds`` how long stages worked, ``value_estimates``
-    what a stage 2's critics say of held-out decisions, each by the stage's folder. ``problems`` says what could not be
-    read.
+    By stage folder, ``curves`` holds the training metrics, ``wall_seconds`` the wall time, and ``value_estimates`` the
+    critics' estimates on validation decisions. ``problems`` lists what could not be read.
     """
 
     folder: Path
@@ -49,7 +48,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """How the report calls it."""
+        """The run's name in the report."""
         return self.recipe.name if self.recipe is not None else self.folder.name
 
     @property
@@ -59,9 +58,9 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's folder, however far the run has come.
+    """Read a run's folder, finished or not.
 
-    Raises :class:`~step_hrl.errors.DataError` where there is no such folder.
+    Raises :class:`~step_hrl.errors.DataError` if the folder does not exist.
     """
     if not folder.is_dir():
         raise DataError(str(folder), "no such folder", "give the folder of a run, such as runs/quickstart")
@@ -69,8 +68,8 @@ def read_run(folder: Path) -> Run:
     sources = tuple(_sources(folder, problems))
     stages = sorted(path.parent for path in folder.glob(f"**/{METRICS_FILE}") if _is_current(path, folder))
     curves = {_label(stage, folder): tuple(_metrics(stage / METRICS_FILE, problems)) for stage in stages}
-    judged = {_label(stage, folder): tuple(_judgements(stage / VALUE_ESTIMATES_FILE, problems)) for stage in stages}
-    worked = {_label(path, folder): seconds(path) for path in sorted(folder.glob("**")) if seconds(path) > 0}
+    estimates = {_label(stage, folder): tuple(_estimates(stage / VALUE_ESTIMATES_FILE, problems)) for stage in stages}
+    times = {_label(path, folder): spent for path in sorted(folder.glob("**")) if (spent := seconds(path)) > 0}
     if not any(source.episodes for source in sources):
         problems.append(f"{folder}: no episodes yet; run `step-hrl run` with its recipe")
     return Run(
@@ -78,8 +77,8 @@ def read_run(folder: Path) -> Run:
         _recipe(folder / RECIPE_FILE, problems),
         sources,
         curves,
-        worked,
-        {stage: found for stage, found in judged.items() if found},
+        times,
+        {stage: lines for stage, lines in estimates.items() if lines},
         tuple(problems),
     )
 
@@ -89,28 +88,29 @@ def _sources(folder: Path, problems: list[str]) -> Iterable[Source]:
     for kind in kinds:
         for path in sorted((folder / kind).glob(f"**/{EPISODES_FILE}")):
             if _is_current(path, folder):
-                episodes, complaints = salvage_episodes(path)
-                problems += complaints
+                episodes, unreadable = salvage_episodes(path)
+                problems += unreadable
                 yield Source(_label(path.parent, folder), kind, tuple(episodes))
 
 
 def _is_current(path: Path, folder: Path) -> bool:
-    """Whether a file is not in a folder that was moved aside."""
-    return not any(".previous-" in part for part in path.relative_to(folder).parts)
+    """Whether no folder above a file was moved aside; step-hrl 0.1 named those ``.superseded-<number>``."""
+    parts = path.relative_to(folder).parts
+    return not any(mark in part for part in parts for mark in (".previous-", ".superseded-"))
 
 
-def _label(place: Path, folder: Path) -> str:
-    return "/".join(place.relative_to(folder).parts)
+def _label(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _recipe(path: Path, problems: list[str]) -> Recipe | None:
     if not path.is_file():
-        problems.append(f"{path}: not there, so prompts are shown as the paper's agent reads them")
+        problems.append(f"{path}: no such file; prompts are shown as for the agent step_hrl")
         return None
     try:
         return load_recipe(path)
     except StepHrlError as error:
-        problems.append(str(error))
+        problems.append(f"{error}; prompts are shown as for the agent step_hrl")
         return None
 
 
@@ -118,23 +118,23 @@ def _metrics(path: Path, problems: list[str]) -> list[Mapping[str, float]]:
     return _readable(path, lambda line: _numbers(json.loads(line)), problems)
 
 
-def _judgements(path: Path, problems: list[str]) -> list[ValueEstimate]:
+def _estimates(path: Path, problems: list[str]) -> list[ValueEstimate]:
     return _readable(path, from_line, problems) if path.is_file() else []
 
 
 def _readable(path: Path, read: Callable[[str], Item], problems: list[str]) -> list[Item]:
-    """The lines of a file that can be read, which may still be written to."""
-    found: list[Item] = []
+    """The readable lines of a file that may still be written to."""
+    items: list[Item] = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         try:
-            found.append(read(line))
+            items.append(read(line))
         except ValueError as error:
             problems.append(f"{path}: line {number}: {error}; left out")
-    return found
+    return items
 
 
 def _numbers(content: Any) -> dict[str, float]:
-    """An object of numbers. Raises ValueError for anything else."""
+    """An object of numbers. Raises ValueError for other content."""
     if not isinstance(content, dict):
         raise ValueError("not an object")
     entries = cast("dict[str, Any]", content)

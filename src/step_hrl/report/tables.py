@@ -13,29 +13,29 @@ from step_hrl.report.comparison import Compared
 
 
 def terminal(agents: Mapping[str, Compared], title: str) -> Table:
-    """One row an agent, scores in [0, 100]; of the columns those that fit into 80 characters."""
+    """One row an agent, scores in [0, 100], with the columns that fit into 80 characters."""
     shown = Table(title=title, title_justify="left")
-    for label, look in _ON_TERMINALS.items():
-        shown.add_column(label, **look)
+    for label, style in _TERMINAL_COLUMNS.items():
+        shown.add_column(label, **style)
     for name, compared in agents.items():
-        shown.add_row(*(escape(cell(name, compared)) for label, cell in _COLUMNS if label in _ON_TERMINALS))
+        shown.add_row(*(escape(cell(name, compared)) for label, cell in _COLUMNS if label in _TERMINAL_COLUMNS))
     return shown
 
 
 def markdown(agents: Mapping[str, Compared]) -> str:
-    """All columns, as a Markdown table."""
+    """All columns as a Markdown table."""
     rows = [[cell(name, compared) for _, cell in _COLUMNS] for name, compared in agents.items()]
     lines = [[label for label, _ in _COLUMNS], ["---"] * len(_COLUMNS), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def markdown_by_task(agents: Mapping[str, Compared], lengths: Mapping[str, float]) -> str:
-    """Score and thousands of tokens an episode, task by task, from the shortest to the longest for the expert."""
+    """Score and thousands of tokens per episode, from the task with the fewest actions of the expert to the most."""
     lines = [["task", "expert's actions", *agents], ["---"] * (2 + len(agents))]
     for task in sorted(lengths, key=lambda name: (lengths[name], name)):
         cells = [
-            f"{100 * found.score:.1f} / {found.tokens_per_episode / 1000:.1f}k"
-            for found in (compared.by_task[task] for compared in agents.values())
+            f"{100 * figures.score:.1f} / {figures.tokens_per_episode / 1000:.1f}k"
+            for figures in (compared.by_task[task] for compared in agents.values())
         ]
         lines.append([task, f"{lengths[task]:.1f}", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -50,8 +50,8 @@ def _or_dash(value: float | None, unit: float) -> str:
 
 
 def _difference(compared: Compared) -> str:
-    alone = compared.difference_interval == Interval(0.0, 0.0)
-    return "-" if alone else _with_interval(compared.difference, compared.difference_interval, "+")
+    is_reference = compared.difference_interval == Interval(0.0, 0.0)
+    return "-" if is_reference else _with_interval(compared.difference, compared.difference_interval, "+")
 
 
 _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
@@ -62,19 +62,19 @@ _COLUMNS: tuple[tuple[str, Callable[[str, Compared], str]], ...] = (
     ("success, %", lambda name, c: f"{100 * c.success_rate:.1f}"),
     ("failed, %", lambda name, c: f"{100 * c.failure_rate:.1f}"),
     ("actions", lambda name, c: f"{c.actions:.1f}"),
-    ("tokens an action", lambda name, c: f"{c.tokens_per_action:.0f}"),
-    ("tokens an episode", lambda name, c: f"{c.tokens_per_episode:.0f}"),
+    ("tokens per action", lambda name, c: f"{c.tokens_per_action:.0f}"),
+    ("tokens per episode", lambda name, c: f"{c.tokens_per_episode:.0f}"),
     ("longest prompt", lambda name, c: str(c.longest_prompt_tokens)),
-    ("cut, %", lambda name, c: f"{100 * c.cut_share:.1f}"),
+    ("truncated prompts, %", lambda name, c: f"{100 * c.cut_share:.1f}"),
     ("10^9 multiply-adds", lambda name, c: _or_dash(c.multiply_adds_per_episode, 1e9)),
-    ("price an episode", lambda name, c: _or_dash(c.price_per_episode, 1.0)),
+    ("price per episode", lambda name, c: _or_dash(c.price_per_episode, 1.0)),
     ("training, 10^6 tokens", lambda name, c: _or_dash(c.training_tokens, 1e6)),
     ("training, min", lambda name, c: _or_dash(c.wall_time and c.wall_time.training, 60.0)),
-    ("playing, s an episode", lambda name, c: _or_dash(c.wall_time and c.wall_time.playing, 1.0)),
+    ("playing, s per episode", lambda name, c: _or_dash(c.wall_time and c.wall_time.playing, 1.0)),
 )
-_ON_TERMINALS: dict[str, dict[str, Any]] = {
+_TERMINAL_COLUMNS: dict[str, dict[str, Any]] = {
     "agent": {"overflow": "fold"},
     "score": {"justify": "right", "no_wrap": True},
     "difference": {"justify": "right", "no_wrap": True},
-    "tokens an episode": {"justify": "right", "max_width": 8},
+    "tokens per episode": {"justify": "right", "max_width": 8},
 }

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Atomic file writes: a file or folder appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file so that whoever reads it sees the old content or the new, never a part. Text is UTF-8.
+    """Replace a file so that readers see the old content or the new, never a part. Text is encoded as UTF-8.
 
-    Raises :class:`~step_hrl.errors.DataError` where it cannot be written; the old content is then still there.
+    Raises :class:`~step_hrl.errors.DataError` if it cannot be written; the old content is kept.
     """
     raw = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -40,14 +40,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_if_changed(path: Path, content: str) -> None:
-    """:func:`write_atomically`, but a file that says this already keeps its time of change."""
+    """:func:`write_atomically`, unless the file already has this content; its modification time is then kept."""
     if not path.is_file() or path.read_bytes() != content.encode("utf-8"):
         write_atomically(path, content)
 
 
 @contextmanager
 def written_whole(folder: Path) -> Generator[Path]:
-    """Give a scratch folder that takes the place of ``folder`` when everything in it has been written."""
+    """Yield a scratch folder that replaces ``folder`` at the end of the block; an error discards it."""
     scratch = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -61,21 +61,21 @@ def written_whole(folder: Path) -> Generator[Path]:
 
 
 def write_failure(path: Path, error: OSError) -> DataError:
-    """The one line for a file that cannot be written."""
+    """The error for a file that cannot be written."""
     if error.errno in _FULL:
         return DataError(str(path), f"{error.strerror}: nothing was written", "free some space and run again")
     return DataError(str(path), f"cannot be written: {error.strerror or error}", "check the path and its permissions")
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """One write, unless the system takes only a part of it at a time."""
+    """Write all bytes: ``os.write`` may write only a part of them."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut, on systems that can sync folders."""
+    """Sync a folder so that a new name in it survives a power failure, on systems that support it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Where a run keeps what it makes: the names of its files and folders."""
+"""Names of the files and folders of a run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ SUMMARY_FILE = "summary.json"
 TRAINING_FILE = "training.json"
 VALUES_FILE = "values.json"
 STAGES = ("demonstrations", "behavior_cloning", "collection", "offline_rl", "evaluation")
-"""In the order in which each is made from those before it."""
+"""In the order in which they run."""
 
 
 @dataclass(frozen=True)
 class RunLayout:
-    """The places of one run. ``shown`` is the folder of its demonstrations, if that is not its own."""
+    """Paths of one run. ``shown`` is the folder of its demonstrations if it lies outside the run."""
 
     root: Path
     shown: Path | None = None
 
     @property
     def recipe(self) -> Path:
-        """The whole recipe that it is made from."""
+        """The complete recipe, defaults included."""
         return self.root / RECIPE_FILE
 
     @property
     def demonstrations(self) -> Path:
-        """The expert's episodes."""
+        """The file of the expert's episodes."""
         return (self.shown or self.root / "demonstrations") / EPISODES_FILE
 
     @property
@@ -41,31 +41,31 @@ class RunLayout:
         return self.root / "evaluation"
 
     def stage(self, name: str) -> Path:
-        """The folder of one of the stages."""
+        """The folder of a stage."""
         return self.demonstrations.parent if name == STAGES[0] else self.root / name
 
     def policy(self, number: int) -> Path:
-        """Where a round of stage 2 leaves its policy; round 0 is stage 1."""
+        """The policy of a round of stage 2; round 0 is stage 1."""
         stage = self.root / "offline_rl" / f"round-{number}" if number else self.root / "behavior_cloning"
         return stage / POLICY_FOLDER
 
     def collected(self, number: int) -> Path:
-        """The episodes that a round of stage 2 learns from."""
+        """The file of the episodes collected for a round of stage 2."""
         return self.root / "collection" / f"round-{number}" / EPISODES_FILE
 
     def evaluation(self, label: str, split: str) -> Path:
-        """Where the evaluation of a policy of this label is kept."""
+        """The folder of the evaluation of a policy on a split; see :meth:`label`."""
         return self.evaluations / f"{label}-{split}"
 
     def holds(self, policy: Path) -> bool:
-        """Whether a stage of this run has left a policy there."""
+        """Whether a path is the policy folder of a stage of this run."""
         return policy.name == POLICY_FOLDER and policy.resolve().is_relative_to(self.root.resolve())
 
     def label(self, policy: Path) -> str:
-        """A policy's name among the evaluations.
+        """A policy's name in the folders of evaluations.
 
         >>> RunLayout(Path("runs/a")).label(Path("runs/a/offline_rl/round-1/policy"))
         'offline_rl-round-1'
         """
-        place = policy.parent if policy.name == POLICY_FOLDER else policy
-        return "-".join(place.relative_to(self.root).parts) if place.is_relative_to(self.root) else place.name
+        stage = policy.parent if policy.name == POLICY_FOLDER else policy
+        return "-".join(stage.relative_to(self.root).parts) if stage.is_relative_to(self.root) else stage.name

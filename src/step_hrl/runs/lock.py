@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder; a second one is told who the first is."""
+"""A lock on a run's folder; the error for a second process names the first."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HOLDER_FILE = ".running.json"
 
 
 class RunLock:
-    """Held while a run's folder is written to; a context manager that may be entered again while it is held.
+    """Held while a process writes to a run's folder. A reentrant context manager.
 
-    The system gives it up when the process ends, however that is. Where another process holds it, entering raises
-    :class:`~step_hrl.errors.DataError` and names that process; with ``waits``, it waits for that process to give it up.
+    The system releases it when the process ends, in whatever way. If another process holds it, entering raises
+    :class:`~step_hrl.errors.DataError` with that process' name; with ``waits``, entering waits for the release instead.
     """
 
     def __init__(self, folder: Path, *, waits: bool = False) -> None:
@@ -35,7 +35,7 @@ class RunLock:
 
     def __enter__(self) -> RunLock:
         if not self._entered:
-            self._held = self._hold()
+            self._held = self._acquire()
         self._entered += 1
         return self
 
@@ -46,14 +46,14 @@ class RunLock:
         if not self._entered:
             self._held.close()
 
-    def _hold(self) -> ExitStack:
+    def _acquire(self) -> ExitStack:
         with ExitStack() as held:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(self._lock)
             except Timeout:
                 remedy = "wait for it to end, or give this run another folder: output=..."
-                raise DataError(str(self._folder), f"{self._holder()} is at work in it", remedy) from None
+                raise DataError(str(self._folder), f"{self._holder()} is using it", remedy) from None
             except OSError as error:
                 got = f"cannot be written: {error.strerror or error}"
                 raise DataError(str(self._folder), got, "check the path and its permissions") from error
@@ -64,8 +64,8 @@ class RunLock:
 
     def _holder(self) -> str:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads((self._folder / HOLDER_FILE).read_text(encoding="utf-8"))
-            return f"process {told['process']} on {told['host']} (`{told['command']}`, since {told['since']})"
+            holder = json.loads((self._folder / HOLDER_FILE).read_text(encoding="utf-8"))
+            return f"process {holder['process']} on {holder['host']} (`{holder['command']}`, since {holder['since']})"
         return "another process"
 
 

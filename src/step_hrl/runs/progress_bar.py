@@ -1,4 +1,4 @@
-"""How long work shows that it moves: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar with rate and remaining time on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Item = TypeVar("Item")
 
-QUIET_SECONDS = 15.0
-"""Where there is no terminal, the shortest time between two lines."""
-QUIET_SHARE = 0.1
-"""The share of the time so far that also passes between them: work of hours is told in tens of lines."""
-LONGEST_QUIET_SECONDS = 300.0
-"""But no longer."""
+MIN_INTERVAL_SECONDS = 15.0
+"""Shortest time between two lines."""
+INTERVAL_SHARE = 0.1
+"""Share of the elapsed time between two lines, so that hours of work print tens of lines."""
+MAX_INTERVAL_SECONDS = 300.0
+"""Longest time between two lines."""
 
 
-class Reporter:
-    """Counts units of work towards a total. A context manager; ``start`` units were already there."""
+class ProgressBar:
+    """Counts units of work toward a total, of which ``start`` are already done. A context manager."""
 
     def __init__(self, console: Console, label: str, total: int, *, start: int = 0, unit: str = "episodes") -> None:
         self._console = console
@@ -31,16 +31,16 @@ class Reporter:
         self._done = start
         self._unit = unit
         self._note = ""
-        self._began = time.monotonic()
-        self._spoke = self._began
+        self._started = time.monotonic()
+        self._last_line = self._started
         self._bar = self._make_bar() if _redraws(console) else None
 
-    def __enter__(self) -> Reporter:
-        self._began = self._spoke = time.monotonic()
+    def __enter__(self) -> ProgressBar:
+        self._started = self._last_line = time.monotonic()
         if self._bar:
             self._bar.start()
         elif self._start:
-            self._say(f"{self._label}: {self._start} of {self._total} {self._unit} are already there")
+            self._print(f"{self._label}: {self._start} of {self._total} {self._unit} already done")
         return self
 
     def __exit__(
@@ -49,7 +49,7 @@ class Reporter:
         if self._bar:
             self._bar.stop()
         elif kind is None:
-            self._speak()
+            self._print_status()
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count work done; ``note`` is shown beside the rate."""
@@ -58,31 +58,31 @@ class Reporter:
         if self._bar:
             rate = f"{self._rate():.1f} {self._unit}/s {self._note}"
             self._bar.update(self._bar.task_ids[0], advance=units, rate=rate)
-        elif time.monotonic() - self._spoke >= self._pause():
-            self._speak()
+        elif time.monotonic() - self._last_line >= self._interval():
+            self._print_status()
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield items, and count each as done when the next one is asked for."""
+        """Yield items; each counts as done when the next one is requested."""
         for item in items:
             yield item
             self.advance()
 
-    def _pause(self) -> float:
-        return max(QUIET_SECONDS, min(QUIET_SHARE * (time.monotonic() - self._began), LONGEST_QUIET_SECONDS))
+    def _interval(self) -> float:
+        return max(MIN_INTERVAL_SECONDS, min(INTERVAL_SHARE * (time.monotonic() - self._started), MAX_INTERVAL_SECONDS))
 
     def _rate(self) -> float:
-        return (self._done - self._start) / max(1e-9, time.monotonic() - self._began)
+        return (self._done - self._start) / max(1e-9, time.monotonic() - self._started)
 
-    def _speak(self) -> None:
-        self._spoke = time.monotonic()
+    def _print_status(self) -> None:
+        self._last_line = time.monotonic()
         rate = self._rate()
         left = (self._total - self._done) / rate if rate > 0 else 0.0
-        self._say(
+        self._print(
             f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.2f}/s, {left:.0f} s left {self._note}"
         )
 
-    def _say(self, line: str) -> None:
-        # Never folded: one thing said is one line, however narrow a file is taken to be.
+    def _print(self, line: str) -> None:
+        # Not wrapped: a status is one line, whatever width rich assumes for a file.
         self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
     def _make_bar(self) -> Progress:
@@ -100,8 +100,5 @@ class Reporter:
 
 
 def _redraws(console: Console) -> bool:
-    """Whether a bar can be drawn over itself: on a terminal, but not a dumb one.
-
-    Nor in a file, even where ``FORCE_COLOR`` makes rich take it for a terminal.
-    """
+    """Whether a bar can be redrawn: not on a dumb terminal, nor in a file that ``FORCE_COLOR`` makes interactive."""
     return console.is_interactive and console.file.isatty()

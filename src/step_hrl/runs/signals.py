@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask long work to stop where it can go on later; asked a second time, it stops at once."""
+"""Graceful stop: the first Ctrl-C or SIGTERM requests a stop from which work can resume, the second stops at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """Work ended because it was asked to; everything finished is kept. ``signal`` is what asked.
+    """Work ended because a stop was requested; everything finished is kept. ``signal`` is the signal's number.
 
-    No error, and not to be taken for one: whoever catches those lets it pass.
+    Not an error: it derives from BaseException so that handlers of errors let it pass.
     """
 
     def __init__(self, number: int) -> None:
@@ -23,44 +23,44 @@ class Stopped(BaseException):
         self.signal = int(number)
 
 
-_asked: int | None = None
+_requested: int | None = None
 
 
-def ask(number: int = signal.SIGTERM) -> None:
-    """Ask for a stop, as a signal does."""
-    global _asked
-    _asked = number
+def request_stop(number: int = signal.SIGTERM) -> None:
+    """Request a stop, as a signal does."""
+    global _requested
+    _requested = number
 
 
-def asked() -> bool:
-    """Whether somebody has asked for a stop: begin nothing new."""
-    return _asked is not None
+def stop_requested() -> bool:
+    """Whether a stop was requested: start nothing new."""
+    return _requested is not None
 
 
-def stopped() -> Stopped:
-    """What to raise once nothing is under way any more."""
-    return Stopped(signal.SIGTERM if _asked is None else _asked)
+def stop_exception() -> Stopped:
+    """The exception to raise once everything that was running has ended."""
+    return Stopped(signal.SIGTERM if _requested is None else _requested)
 
 
 @contextmanager
-def listening() -> Generator[None]:
-    """Take both signals as a request to stop, for as long as this lasts; only a main thread can."""
-    global _asked
+def handle_stop_signals() -> Generator[None]:
+    """Handle both signals as stop requests inside the block. Has no effect outside the main thread."""
+    global _requested
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _hear) for number in _SIGNALS}
+    before = {number: signal.signal(number, _handle) for number in _SIGNALS}
     try:
         yield
     finally:
-        _asked = None
+        _requested = None
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def unheard() -> Generator[None]:
-    """Processes started meanwhile never hear of Ctrl-C, which a terminal sends to all; this one does, afterwards."""
+def sigint_blocked() -> Generator[None]:
+    """Block SIGINT inside the block: processes started there ignore Ctrl-C, this one receives it afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -68,8 +68,8 @@ def unheard() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
-    if _asked is not None:
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _requested is not None:
         raise Stopped(number)
-    ask(number)
-    print("\nstopping once what is under way is finished; again stops at once", file=sys.stderr, flush=True)
+    request_stop(number)
+    print("\nstopping once running work has finished; a second signal stops at once", file=sys.stderr, flush=True)

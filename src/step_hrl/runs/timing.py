@@ -1,4 +1,4 @@
-"""How long a stage has worked, over all sittings it took."""
+"""Wall time of a stage, summed over interrupted and resumed runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FILE = "wall_time.json"
 
 @contextmanager
 def timed(folder: Path) -> Generator[None]:
-    """Add the time spent inside to what a stage's folder has on record, also where it ends in an error.
+    """Add the time spent in the block to the wall time recorded in a stage's folder, also if the block raises.
 
-    What a killed process spent is lost.
+    The time of a killed process is lost.
     """
     start = time.monotonic()
     try:
@@ -28,7 +28,7 @@ def timed(folder: Path) -> Generator[None]:
 
 
 def seconds(folder: Path) -> float:
-    """The seconds on record; 0 where there are none, or none that can be read."""
+    """The recorded seconds; 0 if there is no readable record."""
     try:
         return float(json.loads((folder / _FILE).read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

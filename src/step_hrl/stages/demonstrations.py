@@ -19,7 +19,7 @@ from step_hrl.experts.base import Expert, Solutions, expert_for
 from step_hrl.experts.engine import ExpertEngine, NoisyEngine, Script
 from step_hrl.rollout import rollout
 from step_hrl.runs.files import write_atomically
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.stages.base import RunContext, select
 from step_hrl.stages.playing import demonstration_pool
 from step_hrl.types import Episode, Job, Task
@@ -86,12 +86,12 @@ class Demonstrations:
         config, total = self._context.recipe.demonstrations, len(self.jobs)
         with (
             demonstration_pool(self._context) as pool,
-            Reporter(self._context.console, self.name, total, start=total - len(jobs)) as reporter,
+            ProgressBar(self._context.console, self.name, total, start=total - len(jobs)) as progress_bar,
         ):
 
             def keep(episode: Episode) -> None:
                 writer.write(episode)
-                reporter.advance(note=episode.task.key)
+                progress_bar.advance(note=episode.task.key)
 
             demonstrate(jobs, expert_for(self._context.world.name), pool, keep, action_noise=config.action_noise)
 

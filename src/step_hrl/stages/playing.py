@@ -17,7 +17,7 @@ from step_hrl.envs.pool import WorkerPool
 from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
 from step_hrl.experts.base import expert_for
 from step_hrl.rollout import rollout
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.runs.timing import timed
 from step_hrl.stages.base import RunContext, select
 from step_hrl.types import Ask, Episode, Job, Role, Task, Utterance
@@ -50,14 +50,14 @@ def play_jobs(
             with (
                 timed(file.parent),
                 pool_for(context) as pool,
-                Reporter(context.console, label, len(jobs), start=len(jobs) - len(left)) as reporter,
+                ProgressBar(context.console, label, len(jobs), start=len(jobs) - len(left)) as progress_bar,
             ):
                 scores: list[float] = []
 
                 def keep(episode: Episode) -> None:
                     writer.write(episode)
                     scores.append(episode.score)
-                    reporter.advance(note=f"mean score {100 * sum(scores) / len(scores):.1f}")
+                    progress_bar.advance(note=f"mean score {100 * sum(scores) / len(scores):.1f}")
 
                 engine = make_engine()
                 rollout(

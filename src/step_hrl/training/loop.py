@@ -23,7 +23,7 @@ from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import Trajectory, TransitionBatch, batches_of_similar_length, collate, rounded
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.runs import signals
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import checkpoints, trackers
 from step_hrl.training.metrics import Means, MetricsLog, WeightedSum
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
@@ -187,7 +187,7 @@ class _Training:
 
     def _run_updates(self, module: Any, log: MetricsLog, done: int, console: Console) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        progress = Reporter(console, self.label, self.plan.updates, start=done, unit="updates")
+        progress = ProgressBar(console, self.label, self.plan.updates, start=done, unit="updates")
         with seeded(self.seed), progress:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
@@ -206,7 +206,7 @@ class _Training:
                     since = time.monotonic() if not tokens else since
                 if update % self.config.log_every == 0 and self._stop_requested():
                     self._save_interrupted(update)
-                    raise signals.stopped()
+                    raise signals.stop_exception()
         if not metrics and self.validation:
             metrics = self._evaluate(log, done)
         return metrics
@@ -296,7 +296,7 @@ class _Training:
 
     def _stop_requested(self) -> bool:
         """Whether any process was asked to stop; all processes then stop at the same update."""
-        requests = torch.tensor([float(signals.asked())], device=self.accelerator.device)
+        requests = torch.tensor([float(signals.stop_requested())], device=self.accelerator.device)
         return bool(self.accelerator.reduce(requests, reduction="sum") > 0)
 
     def _save_interrupted(self, update: int) -> None:

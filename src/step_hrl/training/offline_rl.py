@@ -37,7 +37,7 @@ from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import VALUE_ESTIMATES_FILE, VALUES_FILE
-from step_hrl.runs.progress_bar import Reporter
+from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import parallel
 from step_hrl.training.loop import Losses, Objective, train
 from step_hrl.training.metrics import WeightedSum, by_role
@@ -183,8 +183,8 @@ def train_offline_rl(
     if parallel.is_first():
         # One forward pass per trajectory, which can take as long as many updates.
         console = Console(stderr=True, quiet=not trajectories)
-        with Reporter(console, "values", len(trajectories), unit="trajectories") as reporter:
-            estimates = estimate_values(objective, reporter.each(trajectories))
+        with ProgressBar(console, "values", len(trajectories), unit="trajectories") as progress_bar:
+            estimates = estimate_values(objective, progress_bar.each(trajectories))
         write_atomically(output / VALUE_ESTIMATES_FILE, to_lines(estimates))
         write_atomically(output / VALUES_FILE, json.dumps(rank_correlations(estimates), indent=1) + "\n")
 

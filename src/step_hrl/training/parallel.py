@@ -52,7 +52,7 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
             for rank in range(processes):
                 command = [sys.executable, "-m", "step_hrl.training.worker", str(job), str(rank)]
                 environment = _environment(rank, processes)
-                with signals.unheard():  # this process passes on requests to stop
+                with signals.sigint_blocked():  # this process passes on requests to stop
                     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE))
             _wait(children, job)
         finally:
@@ -106,7 +106,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], job: Path) -> None:
         if any(codes):
             # The others would wait forever for the failed process's gradients.
             break
-        if signals.asked() and not stop_requested:
+        if signals.stop_requested() and not stop_requested:
             stop_requested = True
             for child in children:
                 _request_stop(child)

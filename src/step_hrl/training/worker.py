@@ -30,7 +30,7 @@ def _watch_parent() -> None:
     # The parent holds the other end of stdin's pipe: a byte is a request to stop, end of file means the parent is gone.
     # os.read bypasses Python's buffer, whose lock would otherwise be held when this process exits.
     while os.read(0, 1):
-        signals.ask()
+        signals.request_stop()
     os._exit(1)
 
 

@@ -1,23 +1,23 @@
 "use strict";
 (async () => {
   const index = JSON.parse(document.getElementById("index").textContent);
-  const column = Object.fromEntries(index.columns.map((name, place) => [name, place]));
+  const column = Object.fromEntries(index.columns.map((name, position) => [name, position]));
   const pieces = document.querySelectorAll("script.piece");
   const unpacked = new Map();
   const ROWS_AT_ONCE = 200;
   const at = (id) => document.getElementById(id);
   const filter = at("filter");
-  let shown = [];       // places of the rows that pass the filter, in the order of the list
-  let drawn = 0;        // how many of them stand in the list
-  let open = null;      // the episode being read: {place, content, steps}
+  let shown = [];       // indices of the rows that pass the filter, in the order of the list
+  let drawn = 0;        // how many of them are in the list
+  let open = null;      // the open episode: {position, content, steps}
   let step = 0;
 
-  /* Texts come from worlds and models: they only ever become text nodes. */
+  /* Texts of environments and models are untrusted: they only become text nodes. */
   function element(tag, text, attributes = {}) {
-    const made = document.createElement(tag);
-    if (text !== undefined && text !== null) made.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
+    const node = document.createElement(tag);
+    if (text !== undefined && text !== null) node.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    return node;
   }
 
   async function unpack(piece) {
@@ -41,11 +41,11 @@
   function narrow() {
     const wanted = Object.fromEntries(new FormData(filter));
     shown = [];
-    index.rows.forEach((row, place) => {
+    index.rows.forEach((row, position) => {
       const fits = (wanted.source === "" || row[column.source] === Number(wanted.source))
         && (wanted.task === "" || row[column.task] === wanted.task)
         && (wanted.ending === "" || row[column.ending] === wanted.ending);
-      if (fits) shown.push(place);
+      if (fits) shown.push(position);
     });
     if (wanted.order) {
       const key = column[wanted.order];
@@ -59,10 +59,10 @@
 
   function drawMore() {
     const body = at("list").tBodies[0];
-    for (const place of shown.slice(drawn, drawn + ROWS_AT_ONCE)) {
-      const row = index.rows[place];
+    for (const position of shown.slice(drawn, drawn + ROWS_AT_ONCE)) {
+      const row = index.rows[position];
       const line = element("tr");
-      const link = element("button", titled(row), { type: "button", "data-episode": place });
+      const link = element("button", titled(row), { type: "button", "data-episode": position });
       const first = element("td");
       first.append(link);
       line.append(
@@ -71,7 +71,7 @@
         element("td", (100 * row[column.score]).toFixed(0)),
         element("td", row[column.ending], { class: `ending-${row[column.ending]}` }),
         element("td", row[column.actions]),
-        element("td", row[column.refused]),
+        element("td", row[column.invalid]),
         element("td", row[column.tokens]),
       );
       body.append(line);
@@ -82,20 +82,20 @@
 
   /* One episode. */
 
-  async function show(place, wantedStep = 0) {
-    const content = (await unpack(Math.floor(place / index.episodes_a_piece)))[place % index.episodes_a_piece];
+  async function show(position, wantedStep = 0) {
+    const content = (await unpack(Math.floor(position / index.episodes_a_piece)))[position % index.episodes_a_piece];
     const steps = [];
     content.segments.forEach((segment, number) => {
       segment.first = steps.length;
       segment.steps.forEach((each) => steps.push({ ...each, segment: number }));
     });
-    open = { place, content, steps };
-    const row = index.rows[place];
+    open = { position, content, steps };
+    const row = index.rows[position];
     at("viewer").hidden = false;
     at("viewer-title").textContent = titled(row);
     at("instruction").textContent = content.instruction;
     at("about").textContent = `${index.sources[row[column.source]]}, score ${(100 * content.score).toFixed(0)}, `
-      + `ended by ${content.ending}, ${steps.length} actions${content.error ? `. Broke: ${content.error}` : ""}`;
+      + `ending: ${content.ending}, ${steps.length} actions${content.error ? `. Error: ${content.error}` : ""}`;
     const facts = Object.entries(content.provenance).flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
     at("provenance").replaceChildren(...facts);
     drawSpine();
@@ -109,13 +109,13 @@
     const parts = content.segments.map((segment, number) => {
       const part = document.createDocumentFragment();
       const named = segment.unreadable ?? content.texts[segment.subtask];
-      const notes = [segment.unreadable !== undefined && "unreadable", segment.noise && "a mistake on purpose"];
+      const notes = [segment.unreadable !== undefined && "unreadable", segment.noise && "noise"];
       part.append(element("p", [`${number + 1}. ${named}`, ...notes.filter(Boolean)].join(" · ")));
       const list = element("ol");
       segment.steps.forEach((each, within) => {
-        const said = each.unreadable ?? content.texts[each.action];
-        const kind = each.refused ? "refused" : "";
-        const button = element("button", `${segment.first + within + 1}. ${said}`, { type: "button", class: kind });
+        const label = each.unreadable ?? content.texts[each.action];
+        const kind = each.invalid ? "invalid" : "";
+        const button = element("button", `${segment.first + within + 1}. ${label}`, { type: "button", class: kind });
         button.dataset.step = segment.first + within;
         const item = element("li");
         item.append(button);
@@ -129,59 +129,59 @@
 
   function go(number) {
     step = number;
-    const { content, steps, place } = open;
+    const { content, steps, position } = open;
     for (const button of at("spine").querySelectorAll("button")) {
       const current = Number(button.dataset.step) === step;
       if (current) button.setAttribute("aria-current", "step"); else button.removeAttribute("aria-current");
       if (current) button.scrollIntoView({ block: "nearest" });
     }
-    at("step").replaceChildren(...(steps.length ? told(steps[step]) : [element("p", "No step was taken.")]));
-    const link = `#episode=${encodeURIComponent(index.rows[place][column.id])}`
-      + `&source=${index.rows[place][column.source]}&step=${step + 1}`;
+    at("step").replaceChildren(...(steps.length ? describe(steps[step]) : [element("p", "No steps.")]));
+    const link = `#episode=${encodeURIComponent(index.rows[position][column.id])}`
+      + `&source=${index.rows[position][column.source]}&step=${step + 1}`;
     history.replaceState(null, "", link);
   }
 
-  function told(now) {
+  function describe(now) {
     const { content } = open;
-    const text = (place) => (place === undefined || place === null ? null : content.texts[place]);
+    const text = (position) => (position === undefined || position === null ? null : content.texts[position]);
     const segment = content.segments[now.segment];
     const parts = [element("h3", `Step ${step + 1} of ${open.steps.length}, subtask ${now.segment + 1}`)];
     const section = (label, ...nodes) => parts.push(element("h4", label), ...nodes);
     section("Subtask", element("p", text(segment.subtask)));
-    section("Observation", ...observation(now.seen, text));
+    section("Observation", ...observation(now.observation, text));
     section("Local progress", element("p", text(now.progress)));
-    section("Action", element("p", now.unreadable ?? text(now.action), { class: "said" }), flags(now));
-    section("What came of it", ...observation(now.after, text, now.seen));
-    if (now.next !== undefined) section("Local progress after", difference(text(now.progress), text(now.next)));
-    if (now.unread_progress !== undefined) section("Unreadable progress", element("p", now.unread_progress));
-    const asked = [["High level", now === open.steps[segment.first] || step === segment.first ? segment.high : null],
-      ["Low level", now.low], ["Local progress", now.prog]];
-    for (const [label, decision] of asked) if (decision) parts.push(prompt(label, decision, text));
+    section("Action", element("p", now.unreadable ?? text(now.action), { class: "action" }), flags(now));
+    section("Next observation", ...observation(now.next_observation, text, now.observation));
+    if (now.next_progress !== undefined) section("Next local progress", difference(text(now.progress), text(now.next_progress)));
+    if (now.progress_unreadable !== undefined) section("Unreadable progress reply", element("p", now.progress_unreadable));
+    const decisions = [["High level", now === open.steps[segment.first] || step === segment.first ? segment.high : null],
+      ["Low level", now.low], ["Local progress", now.progress_update]];
+    for (const [label, decision] of decisions) if (decision) parts.push(prompt(label, decision, text));
     return parts;
   }
 
-  function observation(places, text, before) {
+  function observation(positions, text, before) {
     const labels = ["", "Look: ", "Inventory: "];
-    return places.flatMap((place, number) => {
-      const said = text(place);
-      if (said === null || said === "") return [];
-      const same = before && number > 0 && before[number] === place;
-      return [element("p", labels[number] + (same ? "as before" : said))];
+    return positions.flatMap((position, number) => {
+      const content = text(position);
+      if (content === null || content === "") return [];
+      const same = before && number > 0 && before[number] === position;
+      return [element("p", labels[number] + (same ? "unchanged" : content))];
     });
   }
 
   function flags(now) {
     const line = element("p");
     const flag = (label, kind = "") => line.append(element("span", label, { class: `flag ${kind}` }));
-    if (now.done) flag("subtask done: True", now.refused ? "" : "good");
-    if (now.unreadable !== undefined) flag("unreadable", "bad"); else if (now.refused) flag("not understood", "bad");
-    if (now.noise) flag("a mistake on purpose");
+    if (now.subtask_done) flag("subtask done", now.invalid ? "" : "good");
+    if (now.unreadable !== undefined) flag("unreadable", "bad"); else if (now.invalid) flag("invalid action", "bad");
+    if (now.noise) flag("noise");
     if (now.reward) flag(`reward ${now.reward}`, now.reward > 0 ? "good" : "bad");
     if (now.dropped) flag(`${now.dropped} oldest steps dropped`);
     return line;
   }
 
-  /* Words that stayed, went and came, by their longest common subsequence. */
+  /* Word difference by longest common subsequence. */
   function difference(before, after) {
     const one = before.split(/(\s+)/), other = after.split(/(\s+)/);
     const line = element("p");
@@ -211,29 +211,29 @@
 
   function prompt(label, decision, text) {
     const tokens = decision.tokens ? ` (${decision.tokens[0]} prompt tokens, ${decision.tokens[1]} of them cached, `
-      + `${decision.tokens[2]} said)` : "";
+      + `${decision.tokens[2]} completion tokens)` : "";
     const details = element("details");
-    const [value, q, advantage] = decision.judged ?? [];
-    const worth = decision.judged ? `, V ${value}, Q ${q}, advantage ${advantage}` : "";
-    details.append(element("summary", `${label}: prompt and reply${tokens}${worth}`));
+    const [value, q, advantage] = decision.values ?? [];
+    const estimates = decision.values ? `, V ${value}, Q ${q}, advantage ${advantage}` : "";
+    details.append(element("summary", `${label}: prompt and reply${tokens}${estimates}`));
     details.append(element("pre", decision.prompt.map(text).join("\n")), element("pre", text(decision.reply)));
     return details;
   }
 
-  /* Ways about. */
+  /* Navigation. */
 
   function close() {
     at("viewer").hidden = true;
     const back = open;
     open = null;
     history.replaceState(null, "", "#episodes");
-    const button = back && document.querySelector(`[data-episode="${back.place}"]`);
+    const button = back && document.querySelector(`[data-episode="${back.position}"]`);
     (button || at("episodes")).focus?.();
     at("episodes").scrollIntoView();
   }
 
-  function neighbour(by) {
-    const here = shown.indexOf(open.place) + by;
+  function neighbor(by) {
+    const here = shown.indexOf(open.position) + by;
     if (here >= 0 && here < shown.length) show(shown[here]);
   }
 
@@ -248,8 +248,8 @@
     ArrowLeft: () => go(Math.max(step - 1, 0)),
     ArrowDown: () => subtask(1),
     ArrowUp: () => subtask(-1),
-    n: () => neighbour(1),
-    p: () => neighbour(-1),
+    n: () => neighbor(1),
+    p: () => neighbor(-1),
     Escape: close,
   };
   keys.j = keys.ArrowRight;
@@ -275,19 +275,19 @@
   async function follow() {
     const wanted = new URLSearchParams(location.hash.slice(1));
     if (!wanted.has("episode")) return;
-    const place = index.rows.findIndex((row) => row[column.id] === wanted.get("episode")
+    const position = index.rows.findIndex((row) => row[column.id] === wanted.get("episode")
       && (!wanted.has("source") || row[column.source] === Number(wanted.get("source"))));
-    if (place < 0) {
+    if (position < 0) {
       at("count").textContent = `No episode ${wanted.get("episode")} in this report. ${at("count").textContent}`;
       return;
     }
-    await show(place, Number(wanted.get("step") || 1) - 1);
+    await show(position, Number(wanted.get("step") || 1) - 1);
   }
   addEventListener("hashchange", follow);
 
   offer("source", index.sources.map((label, number) => [number, label]));
-  const distinct = (name) => [...new Set(index.rows.map((row) => row[column[name]]))].sort();
-  for (const name of ["task", "ending"]) offer(name, distinct(name).map((value) => [value, value]));
+  const valuesOf = (name) => [...new Set(index.rows.map((row) => row[column[name]]))].sort();
+  for (const name of ["task", "ending"]) offer(name, valuesOf(name).map((value) => [value, value]));
   narrow();
   await follow();
   document.documentElement.dataset.ready = "true";
