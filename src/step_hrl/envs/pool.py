@@ -239,11 +239,7 @@ class WorkerPool:
         process = self._context.Process(
             target=_worker_main, args=(theirs, self._world, self._simulators, self._max_episode_steps), daemon=True
         )
-<<<<<<< HEAD
         with signals.sigint_blocked():  # workers exit when the pipe is closed, not on signals
-=======
-        with signals.sigint_blocked():  # the pipes' end says when to leave
->>>>>>> voice-report
             process.start()
         theirs.close()
         return _Worker(process, ours, generation, free=list(range(self._simulators)))
