@@ -222,5 +222,5 @@ def test_a_run_of_the_version_before_is_refused(
     (folder / "episodes.jsonl").write_text("")
     code, line = step_hrl(monkeypatch, capsys, "run", "small.yaml")
     assert code == 2
-    assert "made by step-hrl 0.1, whose runs this version cannot resume; give this run another folder" in line
+    assert "made by step-hrl 0.1; this version cannot resume it; give this run another folder" in line
     assert sorted(path.name for path in folder.iterdir()) == ["episodes.jsonl", "stamp.json"]
