@@ -1,4 +1,4 @@
-"""One demonstration in this process: what the stage does in worker processes for a whole recipe."""
+"""Demonstrates one task in this process; the stage uses worker processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def show(
     repeat: int = 0,
 ) -> Episode:
     """The episode that the expert of the task's world demonstrates."""
-    shown: list[Episode] = []
+    episodes: list[Episode] = []
     pool = LocalPool(env, max_episode_steps)
-    demonstrate([Job(task, seed, repeat)], expert_for(task.env), pool, shown.append, action_noise=action_noise)
-    return shown[0]
+    demonstrate([Job(task, seed, repeat)], expert_for(task.env), pool, episodes.append, action_noise=action_noise)
+    return episodes[0]

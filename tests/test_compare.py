@@ -1,4 +1,4 @@
-"""Agents compared on pantry, in small: cells that resume, one comparison of equal parts."""
+"""A small comparison of agents on pantry: cells run once, resume and are summarized."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path) -> None:
+def test_a_comparison_runs_each_cell_once_and_writes_its_results(recipe: Path) -> None:
     first = io.StringIO()
     found = Comparison(load_recipe(recipe), Console(file=first, width=200)).run()["seen"]
     headings = re.findall(
@@ -63,19 +63,20 @@ def test_a_comparison_runs_its_cells_once_and_writes_what_it_found(recipe: Path)
     assert all(compared.multiply_adds_per_episode > 0 for compared in found.values())
     assert load_recipe(folder / "recipe.yaml") == load_recipe(recipe)
     assert load_recipe(folder / "seed1" / "flat" / "recipe.yaml").agent.type == "flat"
-    told = (folder / "comparison.md").read_text()
-    assert "| step_hrl | 8 |" in told
-    assert "| task | expert's actions | step_hrl | flat |" in told
-    # Demonstrations are shared by a seed's agents, and every agent was trained on as much text.
+    tables = (folder / "comparison.md").read_text()
+    assert "| step_hrl | 8 |" in tables
+    assert "| task | expert's actions | step_hrl | flat |" in tables
+    # The agents of a seed share its demonstrations.
     assert sorted(path.parts[-3] for path in folder.glob("*/demonstrations/episodes.jsonl")) == ["seed0", "seed1"]
-    again = io.StringIO()
+    second = io.StringIO()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")}
-    assert Comparison(load_recipe(recipe), Console(file=again, width=200)).run()["seen"] == found
+    assert Comparison(load_recipe(recipe), Console(file=second, width=200)).run()["seen"] == found
     assert {path: path.stat().st_mtime_ns for path in folder.glob("seed*/*/behavior_cloning/policy/*")} == before
-    assert "flat, seed 1: cell 4 of 4\n" in again.getvalue()
+    assert "flat, seed 1: cell 4 of 4\n" in second.getvalue()
 
 
-def test_cells_are_run_side_by_side_and_then_compared(recipe: Path) -> None:
+@pytest.mark.slow
+def test_cells_run_in_parallel_processes_and_are_then_compared(recipe: Path) -> None:
     cells = ["step_hrl/0", "flat/0"]
     running = [
         subprocess.Popen(
@@ -94,10 +95,10 @@ def test_cells_are_run_side_by_side_and_then_compared(recipe: Path) -> None:
         )
         for cell in cells
     ]
-    told = [process.communicate()[0] for process in running]
+    outputs = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    assert all(re.search(r"^not finished: .*step_hrl/1, flat/1$", said, re.MULTILINE) for said in told)
-    shown = Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes()
+    assert all(re.search(r"^not finished: .*step_hrl/1, flat/1$", output, re.MULTILINE) for output in outputs)
+    demonstrations = Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes()
     assert len(read_episodes(Path("runs/small/seed0/demonstrations/episodes.jsonl"))) == 4
     last = io.StringIO()
     Comparison(load_recipe(recipe), Console(file=last, width=200)).run_only(["step_hrl/1", "flat/1"])
@@ -105,7 +106,7 @@ def test_cells_are_run_side_by_side_and_then_compared(recipe: Path) -> None:
     assert not Path("runs/small/comparison.json").exists()
     Comparison(load_recipe(recipe), Console(file=io.StringIO())).run()
     assert Path("runs/small/comparison.json").is_file()
-    assert Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes() == shown
+    assert Path("runs/small/seed0/demonstrations/episodes.jsonl").read_bytes() == demonstrations
 
 
 def test_an_unknown_cell_is_refused(recipe: Path) -> None:
@@ -116,7 +117,7 @@ def test_an_unknown_cell_is_refused(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "message"),
     [
         (["compare=null"], "compare: not in the recipe"),
         (["compare.agent={}"], "compare.agent: unknown key; did you mean agents?"),
@@ -129,19 +130,19 @@ def test_an_unknown_cell_is_refused(recipe: Path) -> None:
         (["compare.agents={../a: {}, b: {}}"], "names no folder"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(recipe: Path, changes: list[str], complaint: str) -> None:
-    with pytest.raises(RecipeError, match=complaint.replace("?", r"\?")):
+def test_an_invalid_comparison_is_refused(recipe: Path, changes: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message.replace("?", r"\?")):
         Comparison(load_recipe(recipe, changes), Console(file=io.StringIO()))
     assert not Path("runs").exists()
 
 
-def test_one_agent_alone_is_no_comparison(recipe: Path) -> None:
+def test_a_comparison_needs_two_agents(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("    flat: {agent: {type: flat}}\n", ""))
     with pytest.raises(RecipeError, match=r"compare\.agents.*at least 2"):
         load_recipe(recipe)
 
 
-def test_ablations_of_stage_2_read_as_many_tokens(recipe: Path) -> None:
+def test_ablations_of_stage_2_train_on_equal_tokens_in_each_stage(recipe: Path) -> None:
     stage_2 = """\
 offline_rl: {epochs: 9, validation_fraction: 0.5, keep_checkpoints: 1}
 collection: {per_task: 2}
@@ -154,7 +155,7 @@ collection: {per_task: 2}
     assert list(found) == ["step_hrl", "no_stage_2", "no_expert_data"]
     trained = sorted(path.parts[3] for path in Path("runs/small/seed0").glob("*/offline_rl"))
     assert trained == ["no_expert_data", "step_hrl"]
-    # All three begin with the same stage 1, which is trained and played once.
+    # All three share one stage 1, which is trained and evaluated once.
     assert len(re.findall("^behavior cloning: .* decisions from", console.getvalue(), re.MULTILINE)) == 1
     for file in ("behavior_cloning/policy/model.safetensors", "evaluation/behavior_cloning-seen/episodes.jsonl"):
         assert len({path.read_bytes() for path in Path("runs/small/seed0").glob(f"*/{file}")}) == 1
@@ -166,7 +167,7 @@ collection: {per_task: 2}
     }
 
 
-def test_a_stage_1_of_other_settings_is_not_taken_over(recipe: Path) -> None:
+def test_a_stage_1_of_other_settings_is_not_reused(recipe: Path) -> None:
     text = RECIPE.replace("    flat: {agent: {type: flat}}\n", "    twin: {}\n").replace("[0, 1]", "[0]")
     recipe.write_text(text)
     Comparison(load_recipe(recipe), Console(file=io.StringIO())).run_only(["step_hrl/0"])

@@ -29,7 +29,7 @@ def test_an_agent_is_chosen_by_its_type(name: str) -> None:
     assert AgentVariant(agent=found, data_weights=DataWeights(demonstration=0)).agent == found
 
 
-def test_an_agent_has_only_the_settings_that_it_reads() -> None:
+def test_an_agent_has_only_the_settings_that_it_uses() -> None:
     fields = {
         name: set(section.model_fields) - {"type", "unreadable_action"} for name, section in AGENT_CONFIGS.items()
     }
@@ -47,7 +47,7 @@ def test_an_agent_has_only_the_settings_that_it_reads() -> None:
     }
 
 
-def test_defaults_are_the_papers_agent_and_adamw() -> None:
+def test_defaults_are_the_agent_of_the_paper_and_adamw() -> None:
     recipe = Recipe.model_validate({"name": "n", "world": {"name": "pantry"}, "offline_rl": {}})
     assert recipe.agent == StepHrlConfig()
     assert recipe.offline_rl is not None

@@ -78,7 +78,7 @@ def test_a_failed_episode_counts_with_the_score_it_reached() -> None:
     assert summarize([broken], seed=0).overall.failure_rate == 1.0
 
 
-def test_an_agent_without_replies_has_no_unreadable_ones() -> None:
+def test_shares_of_an_agent_without_replies_are_0() -> None:
     silent = [replace(EPISODES[0], segments=()), an_episode("boil", 1.0)]
     silent[1] = replace(silent[1], segments=(replace(silent[1].segments[0], usage=Usage()),))
     overall = summarize(silent, seed=0).overall
@@ -111,7 +111,7 @@ def test_intervals_depend_on_the_seed_and_not_on_the_order() -> None:
     assert summarize(episodes, seed=1, resamples=10).overall.mean_score_interval != first.overall.mean_score_interval
 
 
-def test_nothing_to_summarize_is_an_error() -> None:
+def test_a_summary_of_no_episodes_is_an_error() -> None:
     with pytest.raises(DataError, match="no episodes"):
         summarize([], seed=0)
 

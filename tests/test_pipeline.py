@@ -1,4 +1,4 @@
-"""All stages of a recipe on a micro model: what is written, gone on with, and redone."""
+"""All stages of a recipe on a tiny model: what is written, resumed and repeated."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def demonstrate(pipeline: Pipeline) -> list[Episode]:
     return pipeline.do(pipeline.demonstrations)
 
 
-def said_by_running(*overrides: str) -> str:
-    said = io.StringIO()
-    Pipeline(recipe(*overrides), Console(file=said, width=200)).run()
-    return said.getvalue()
+def output_of_run(*overrides: str) -> str:
+    output = io.StringIO()
+    Pipeline(recipe(*overrides), Console(file=output, width=200)).run()
+    return output.getvalue()
 
 
 def snapshot(folder: Path) -> dict[str, int]:
-    """Every file but locks, by its time of change."""
+    """The modification time of every file except locks."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in files}
 
 
-def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
-    said = said_by_running("evaluation.untrained_per_task=1")
+def test_a_second_run_repeats_only_stages_with_changed_inputs(folder: Path) -> None:
+    output = output_of_run("evaluation.untrained_per_task=1")
     for name in ("demonstrations/episodes.jsonl", "demonstrations/audit.json", "behavior_cloning/policy/config.json"):
         assert (folder / name).is_file(), name
     for label in ("untrained", "behavior_cloning"):
@@ -59,33 +59,33 @@ def test_a_recipe_runs_reruns_and_redoes_what_changed(folder: Path) -> None:
         assert summary["provenance"]["split"] == "seen"
         assert summary["provenance"]["seed"] == "0"
         assert summary["provenance"]["pantry_layouts"]
-    assert "seen, untrained" in said
-    assert "seen, behavior cloning" in said
+    assert "seen, untrained" in output
+    assert "seen, behavior cloning" in output
     assert load_recipe(folder / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
     policy = folder / "behavior_cloning" / "policy"
     assert load_recipe(policy / "recipe.yaml") == recipe("evaluation.untrained_per_task=1")
     assert "pantry" in ModelCard.load(policy / "README.md").data.to_dict()["tags"]
 
     first = snapshot(folder)
-    again = said_by_running("evaluation.untrained_per_task=1")
-    unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
+    second = output_of_run("evaluation.untrained_per_task=1")
+    unchanged = {name for name, changed_at in snapshot(folder).items() if first.get(name) == changed_at}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
-    assert "policy exists already" in again
-    assert "policy exists already" in said_by_running("behavior_cloning.trackers=[]")
+    assert "policy exists already" in second
+    assert "policy exists already" in output_of_run("behavior_cloning.trackers=[]")
 
-    changed = said_by_running("behavior_cloning.epochs=2")
+    changed = output_of_run("behavior_cloning.epochs=2")
     assert "inputs have changed (settings.epochs)" in changed
     assert load_recipe(folder / "recipe.yaml") == recipe("behavior_cloning.epochs=2")
     assert (folder / "behavior_cloning.previous-1" / "policy").is_dir()
     assert (folder / "demonstrations" / "episodes.jsonl").stat().st_mtime_ns == first["demonstrations/episodes.jsonl"]
 
 
-def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Path) -> None:
-    said_by_running()
+def test_restart_from_repeats_a_stage_and_all_later_ones(folder: Path) -> None:
+    output_of_run()
     before = snapshot(folder)
-    pipeline = Pipeline(recipe(), Console(file=(said := io.StringIO()), width=200))
+    pipeline = Pipeline(recipe(), Console(file=(output := io.StringIO()), width=200))
     pipeline.restart_from("behavior_cloning")
-    assert "behavior_cloning: moved to behavior_cloning.previous-1" in said.getvalue()
+    assert "behavior_cloning: moved to behavior_cloning.previous-1" in output.getvalue()
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
         "demonstrations",
         "behavior_cloning.previous-1",
@@ -94,12 +94,14 @@ def test_a_stage_is_done_again_with_all_after_it_where_that_is_wanted(folder: Pa
     pipeline.run()
     after = snapshot(folder)
     assert before.keys() <= after.keys()
-    again = {name.split("/")[0] for name in before if before[name] != after[name] and not name.endswith("audit.json")}
-    assert {"behavior_cloning", "evaluation"} <= again
-    assert "demonstrations" not in again
+    repeated = {
+        name.split("/")[0] for name in before if before[name] != after[name] and not name.endswith("audit.json")
+    }
+    assert {"behavior_cloning", "evaluation"} <= repeated
+    assert "demonstrations" not in repeated
 
 
-def test_more_demonstrations_are_added_to_those_there(folder: Path) -> None:
+def test_more_demonstrations_are_appended(folder: Path) -> None:
     console = Console(file=io.StringIO())
     demonstrate(Pipeline(recipe(), console))
     few = read_episodes(folder / "demonstrations" / "episodes.jsonl")
@@ -141,10 +143,11 @@ STAGE_2 = (
 )
 
 
-def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Path) -> None:
-    said = said_by_running(*STAGE_2, "collection.rounds=2")
-    assert "seen, behavior cloning" in said
-    assert "seen, offline RL" in said
+@pytest.mark.slow
+def test_stage_2_collects_trains_selects_and_is_evaluated_beside_stage_1(folder: Path) -> None:
+    output = output_of_run(*STAGE_2, "collection.rounds=2")
+    assert "seen, behavior cloning" in output
+    assert "seen, offline RL" in output
     for number in (1, 2):
         episodes = read_episodes(folder / "collection" / f"round-{number}" / "episodes.jsonl")
         assert len(episodes) == 4
@@ -170,16 +173,16 @@ def test_stage_2_collects_trains_chooses_and_is_scored_beside_stage_1(folder: Pa
     assert not plays[0] & plays[1]
 
     first = snapshot(folder)
-    again = said_by_running(*STAGE_2, "collection.rounds=2")
-    unchanged = {name for name, time in snapshot(folder).items() if first.get(name) == time}
+    second = output_of_run(*STAGE_2, "collection.rounds=2")
+    unchanged = {name for name, changed_at in snapshot(folder).items() if first.get(name) == changed_at}
     assert {name for name in first if not name.endswith(("summary.json", "audit.json"))} <= unchanged
-    assert "offline RL: " in again
+    assert "offline RL: " in second
     assert (
         Pipeline(recipe(*STAGE_2), Console(quiet=True)).policy_folder.resolve() == folder / "offline_rl/round-1/policy"
     )
 
 
-def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(folder: Path) -> None:
+def test_collected_episodes_depend_on_the_seed_and_not_on_the_batch(folder: Path) -> None:
     quiet = Console(file=io.StringIO())
     pipeline = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'"), quiet)
     demonstrate(pipeline)
@@ -188,13 +191,13 @@ def test_collected_episodes_follow_from_the_seed_whatever_shares_their_batch(fol
     pipeline.context.layout.collected(1).unlink()
     one_by_one = Pipeline(recipe(*STAGE_2, "generation.mixed_precision='no'", "evaluation.concurrent=1"), quiet)
     alone = {episode.id: episode.segments for episode in one_by_one.do(one_by_one.collection())}
-    assert {name: [s.subtask for s in said] for name, said in alone.items()} == {
-        name: [s.subtask for s in said] for name, said in together.items()
+    assert {name: [s.subtask for s in segments] for name, segments in alone.items()} == {
+        name: [s.subtask for s in segments] for name, segments in together.items()
     }
     assert len({segments[0].subtask or str(segments[0].unreadable) for segments in alone.values()}) > 1
 
 
-def test_in_which_order_episodes_ended_changes_nothing(folder: Path) -> None:
+def test_collected_episodes_load_in_one_order_for_any_order_in_the_file(folder: Path) -> None:
     pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
     demonstrate(pipeline)
     pipeline.do(pipeline.behavior_cloning())
@@ -205,7 +208,7 @@ def test_in_which_order_episodes_ended_changes_nothing(folder: Path) -> None:
     assert [episode.id for episode in pipeline.collection().load()] == first
 
 
-def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
+def test_stage_2_refuses_incomplete_or_inconsistent_episodes(folder: Path) -> None:
     pipeline = Pipeline(recipe(*STAGE_2), Console(file=io.StringIO()))
     demonstrate(pipeline)
     pipeline.do(pipeline.behavior_cloning())
@@ -219,7 +222,7 @@ def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     more = Pipeline(recipe(*STAGE_2, "collection.repeats=3"), Console(file=io.StringIO()))
     with pytest.raises(DataError, match="4 of 6 collected episodes; run `step-hrl collect`"):
         more.do(more.offline_rl())
-    unrewarded(pipeline.demonstrations.file)
+    remove_rewards(pipeline.demonstrations.file)
     with pytest.raises(DataError, match=r"demonstrations/episodes.jsonl: episode pantry/.*: rewards add up to 0"):
         pipeline.do(pipeline.offline_rl())
     pipeline.demonstrations.file.unlink()
@@ -231,31 +234,31 @@ def test_stage_2_refuses_what_it_cannot_use(folder: Path) -> None:
     assert not (folder / "offline_rl").exists()
 
 
-def unrewarded(file: Path) -> None:
-    """Take the rewards from the episodes of a file."""
-    told = read_episodes(file)
+def remove_rewards(file: Path) -> None:
+    """Set all rewards in a file of episodes to 0."""
+    episodes = read_episodes(file)
     file.unlink()
     with EpisodeWriter(file) as writer:
-        for episode in told:
+        for episode in episodes:
             cut = [replace(s, steps=tuple(replace(step, reward=0.0) for step in s.steps)) for s in episode.segments]
             writer.write(replace(episode, segments=tuple(cut)))
 
 
-def test_held_out_episodes_and_the_subtask_reward_decide_what_is_learnt(folder: Path) -> None:
+def test_validation_episodes_and_the_subtask_reward_change_the_critics(folder: Path) -> None:
     quiet = Console(file=io.StringIO())
-    learnt: set[str] = set()
+    digests: set[str] = set()
     for change in ("seed=0", "offline_rl.validation_fraction=0", "offline_rl.subtask_reward=trust_policy"):
         pipeline = Pipeline(recipe(*STAGE_2, "offline_rl.keep_checkpoints=1", change), quiet)
         demonstrate(pipeline)
         pipeline.do(pipeline.behavior_cloning())
         pipeline.do(pipeline.collection())
-        boast(pipeline)
-        learnt.add(manifest.digest_file(pipeline.do(pipeline.offline_rl()) / "critics.safetensors"))
-    assert len(learnt) == 3
+        replace_by_rejected_subtasks(pipeline)
+        digests.add(manifest.digest_file(pipeline.do(pipeline.offline_rl()) / "critics.safetensors"))
+    assert len(digests) == 3
 
 
-def boast(pipeline: Pipeline) -> None:
-    """Put in the place of a round's episodes demonstrations whose every claim the world denies."""
+def replace_by_rejected_subtasks(pipeline: Pipeline) -> None:
+    """Replace a round's episodes by demonstrations whose subtasks the verifier rejects."""
     file = pipeline.context.layout.collected(1)
     played = read_episodes(file)
     file.unlink()
@@ -265,19 +268,19 @@ def boast(pipeline: Pipeline) -> None:
             for segment in episode.segments:
                 denied = tuple(replace(step, next_observation=Observation("No.")) for step in segment.steps)
                 segments.append(replace(segment, steps=denied))
-            boasts = replace(episode, id=replaced.id, segments=tuple(segments), provenance=replaced.provenance)
-            writer.write(boasts)
+            replacement = replace(episode, id=replaced.id, segments=tuple(segments), provenance=replaced.provenance)
+            writer.write(replacement)
 
 
-def test_the_reference_preset_departs_wherever_the_public_code_does() -> None:
+def test_the_reference_preset_sets_the_deviations_of_the_public_code() -> None:
     paper, reference = (load_recipe_text(f"preset: {preset}\noffline_rl: {{}}") for preset in ("paper", "reference"))
     assert paper.offline_rl is not None
     assert reference.offline_rl is not None
-    departures = {
+    deviations = {
         name: (getattr(paper.offline_rl, name), getattr(reference.offline_rl, name))
         for name in ("policy_loss", "expectile", "q_read_at", "discount", "subtask_reward")
     }
-    assert departures == {
+    assert deviations == {
         "policy_loss": ("advantage_weighted_regression", "advantage"),
         "expectile": (0.7, 0.05),
         "q_read_at": ("utterance_end", "state_end"),

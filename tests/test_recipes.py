@@ -25,8 +25,8 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
-def complaint(path: Path, *overrides: str) -> str:
-    """What is said of a recipe, without the folder: one line."""
+def error_of(path: Path, *overrides: str) -> str:
+    """The error of an invalid recipe, one line, without the folder."""
     with pytest.raises(RecipeError) as found:
         load_recipe(path, overrides)
     assert "\n" not in str(found.value)
@@ -51,7 +51,7 @@ def test_a_shipped_recipe_names_tasks_and_splits_that_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_written_out_is_read_back_the_same(path: Path, tmp_path: Path) -> None:
+def test_shipped_recipes_round_trip(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path, ["seed=3", "preset=reference"])
     written = to_yaml(recipe)
     assert "extends" not in written
@@ -75,7 +75,7 @@ def test_a_recipe_written_out_is_read_back_the_same(path: Path, tmp_path: Path) 
         "on",
     ],
 )
-def test_no_text_of_a_recipe_is_taken_for_something_else(text: str, tmp_path: Path) -> None:
+def test_special_texts_in_a_recipe_round_trip(text: str, tmp_path: Path) -> None:
     world = {"name": "pantry", "options": {"data": {"names": [text]}, text: 1}}
     recipe = Recipe.model_validate({"name": text, "world": world, "api": {"base_url": text, "model": text}})
     (tmp_path / "again.yaml").write_text(to_yaml(recipe), encoding="utf-8")
@@ -83,14 +83,14 @@ def test_no_text_of_a_recipe_is_taken_for_something_else(text: str, tmp_path: Pa
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=100))
-def test_any_text_of_a_recipe_is_read_back_the_same(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_text_in_a_recipe_round_trips(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     recipe = Recipe.model_validate({"name": text, "world": {"name": "pantry", "options": {text: [text]}}})
     path = tmp_path_factory.getbasetemp() / "again.yaml"
     path.write_text(to_yaml(recipe), encoding="utf-8")
     assert load_recipe(path) == recipe
 
 
-def test_an_infinite_number_is_read_back_the_same(small: Path) -> None:
+def test_infinite_numbers_round_trip(small: Path) -> None:
     recipe = load_recipe(small, ["offline_rl.awr_max_weight=.inf", "world.options.limit=.inf"])
     small.write_text(to_yaml(recipe))
     assert load_recipe(small) == recipe
@@ -124,7 +124,7 @@ def test_dates_are_text(small: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         ("seed", "seed: not an override; write key=value, such as seed=1"),
         ("=1", "=1: not an override; write key=value, such as seed=1"),
@@ -150,11 +150,11 @@ def test_dates_are_text(small: Path) -> None:
         ("compare.agents={a: {agnt: {}}, b: {}}", "compare.agents.a.agnt: unknown key; did you mean agent?"),
     ],
 )  # fmt: skip
-def test_an_override_that_does_not_fit_is_told_in_one_line(small: Path, override: str, said: str) -> None:
-    assert said in complaint(small, override)
+def test_an_invalid_override_is_a_one_line_error(small: Path, override: str, expected: str) -> None:
+    assert expected in error_of(small, override)
 
 
-def test_another_variant_takes_over_no_settings(small: Path) -> None:
+def test_another_type_discards_the_settings_of_the_first(small: Path) -> None:
     small.write_text(f"{SMALL}agent: {{type: react, instructions: x}}\noffline_rl: {{optimizer: {{type: muon}}}}\n")
     recipe = load_recipe(small, ["agent.type=flat", "offline_rl.optimizer.type=adamw"])
     assert recipe.agent == FlatConfig()
@@ -163,15 +163,17 @@ def test_another_variant_takes_over_no_settings(small: Path) -> None:
     assert load_recipe(small, ["agent.history_steps=3"]).agent == ReactConfig(instructions="x", history_steps=3)
 
 
-@pytest.mark.parametrize("kind", ["step_hrl", "no_hierarchy", "no_local_progress", "flat", "history_hrl", "react"])
-def test_the_reference_preset_sets_what_an_agent_has(small: Path, kind: str) -> None:
-    agent = load_recipe(small, ["preset=reference", f"agent.type={kind}"]).agent
-    assert agent.type == kind
+@pytest.mark.parametrize(
+    "agent_type", ["step_hrl", "no_hierarchy", "no_local_progress", "flat", "history_hrl", "react"]
+)
+def test_the_reference_preset_sets_only_fields_of_the_agent(small: Path, agent_type: str) -> None:
+    agent = load_recipe(small, ["preset=reference", f"agent.type={agent_type}"]).agent
+    assert agent.type == agent_type
     assert agent.unreadable_action == "None"
     assert getattr(agent, "complete_on_invalid_action", True)
 
 
-def test_an_agent_without_a_type_is_the_papers(small: Path) -> None:
+def test_an_agent_without_a_type_is_the_agent_of_the_paper(small: Path) -> None:
     recipe = load_recipe(small, ["agent.unreadable_action=look"])
     assert recipe.agent == StepHrlConfig(unreadable_action="look")
 
@@ -185,24 +187,24 @@ def nested(key: str) -> str:
 @pytest.mark.parametrize("old", [key for key in OLD_KEYS if not key.startswith("data_weights.")])
 def test_an_old_key_names_the_new_one(small: Path, old: str) -> None:
     new = OLD_KEYS[old]
-    said = f"{old}: renamed; write {new}" if new else f"{old}: removed; delete it"
-    assert complaint(small, nested(old)) == f"override: {said}"
+    expected = f"{old}: renamed; write {new}" if new else f"{old}: removed; delete it"
+    assert error_of(small, nested(old)) == f"override: {expected}"
     tree: Any = yaml.safe_load(nested(old).partition("=")[2])
     for part in reversed(old.partition(": ")[0].split(".")):
         tree = {part: tree}
     small.write_text(yaml.safe_dump({**yaml.safe_load(SMALL), **tree}))
-    assert complaint(small) == f"small.yaml: {said}"
+    assert error_of(small) == f"small.yaml: {expected}"
 
 
 @pytest.mark.parametrize("old", [key for key in OLD_KEYS if key.startswith(("data_weights.", "agent."))])
 def test_an_old_key_of_a_compared_agent_names_the_new_one(small: Path, old: str) -> None:
     new = OLD_KEYS[old]
-    said = f"renamed; write compare.agents.a.{new}" if new else "removed; delete it"
-    assert complaint(small, f"compare.agents.a.{nested(old)}") == f"override: compare.agents.a.{old}: {said}"
+    expected = f"renamed; write compare.agents.a.{new}" if new else "removed; delete it"
+    assert error_of(small, f"compare.agents.a.{nested(old)}") == f"override: compare.agents.a.{old}: {expected}"
 
 
 @pytest.mark.parametrize("old", OLD_KEYS)
-def test_no_old_key_can_be_written_today(old: str) -> None:
+def test_no_old_key_is_valid(old: str) -> None:
     key, _, value = old.partition(": ")
     tree: Any = yaml.safe_load(value) if value else 1
     for part in reversed(key.split(".")):
@@ -211,18 +213,18 @@ def test_no_old_key_can_be_written_today(old: str) -> None:
         Recipe.model_validate({**yaml.safe_load(SMALL), **tree})
 
 
-def test_an_old_key_is_named_after_the_file_that_says_it(small: Path) -> None:
+def test_an_old_key_is_reported_with_its_file(small: Path) -> None:
     (small.parent / "base.yaml").write_text("world: {action_limit: 3}\n")
     small.write_text(f"extends: base.yaml\n{SMALL}")
-    assert complaint(small) == "base.yaml: world.action_limit: renamed; write world.max_episode_steps"
+    assert error_of(small) == "base.yaml: world.action_limit: renamed; write world.max_episode_steps"
 
 
-def test_a_worlds_own_options_may_be_named_like_an_old_key(small: Path) -> None:
+def test_options_of_a_world_may_be_named_like_an_old_key(small: Path) -> None:
     options = load_recipe(small, ["world.options={agent: {kind: x}}"]).world.options
     assert options == {"agent": {"kind": "x"}}
 
 
-def test_an_extending_recipe_wins_key_by_key(tmp_path: Path) -> None:
+def test_an_extending_recipe_overrides_key_by_key(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "lowest.yaml").write_text(
         "seed: 1\nworld: {name: pantry, workers: 1, max_episode_steps: 9}\n"
@@ -243,7 +245,7 @@ def test_an_extending_recipe_wins_key_by_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "expected"),
     [
         ({"small": "extends: small.yaml\n"}, "small.yaml: extends: a cycle (small.yaml -> small.yaml); leave one"),
         (
@@ -264,13 +266,13 @@ def test_an_extending_recipe_wins_key_by_key(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_base_that_cannot_be_read_is_told_in_one_line(small: Path, files: dict[str, str], said: str) -> None:
+def test_an_invalid_base_is_a_one_line_error(small: Path, files: dict[str, str], expected: str) -> None:
     for name, content in files.items():
         (small.parent / f"{name}.yaml").write_text(f"{content}{SMALL if name == 'small' else ''}")
-    assert said in complaint(small)
+    assert expected in error_of(small)
 
 
-def test_files_that_extend_one_another_twice_are_read_once(small: Path) -> None:
+def test_files_extended_twice_are_read_once(small: Path) -> None:
     small.write_text(f"extends: [c0.yaml, c0.yaml]\n{SMALL}")
     for n in range(40):
         (small.parent / f"c{n}.yaml").write_text(f"extends: [c{n + 1}.yaml, c{n + 1}.yaml]\n")
@@ -278,14 +280,14 @@ def test_files_that_extend_one_another_twice_are_read_once(small: Path) -> None:
     assert load_recipe(small).seed == 60
 
 
-def test_merge_keys_that_grow_are_refused(small: Path) -> None:
+def test_merge_keys_that_expand_too_far_are_refused(small: Path) -> None:
     lines = [f"a0: &a0 {{{', '.join(f'k{n}: 1' for n in range(10))}}}"]
     lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
     small.write_text("\n".join([*lines, SMALL]))
-    assert f"more than {MOST_ENTRIES} entries" in complaint(small)
+    assert f"more than {MOST_ENTRIES} entries" in error_of(small)
 
 
-def test_a_merge_key_is_read(small: Path) -> None:
+def test_merge_keys_are_supported(small: Path) -> None:
     small.write_text(f"{SMALL}evaluation: &e {{per_task: 3}}\ncollection: {{<<: *e, repeats: 2}}\n")
     collection = load_recipe(small).collection
     assert (collection.per_task, collection.repeats) == (3, 2)

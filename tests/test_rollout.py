@@ -49,7 +49,7 @@ def test_an_episode_is_recorded_as_it_was_played(pool: WorkerPool) -> None:
     assert episode.provenance["actions"] == "5"
 
 
-def test_rendering_at_acting_equals_rendering_at_training(pool: WorkerPool) -> None:
+def test_prompts_at_acting_equal_prompts_at_training(pool: WorkerPool) -> None:
     episodes, engine = play(pool, count_well, count=3)
     asked = sorted((ask.role.value, ask.prompt) for batch in engine.batches for ask in batch)
     trained = sorted((t.role.value, t.state) for episode in episodes for t in transitions(episode))
@@ -71,11 +71,11 @@ def test_many_episodes_share_batches_of_mixed_roles(pool: WorkerPool) -> None:
     assert decisions / len(engine.batches) > 2
 
 
-def test_unreadable_actions_never_reach_the_world_and_come_to_an_end(pool: WorkerPool) -> None:
-    def mumble(ask: Ask) -> str:
+def test_unreadable_actions_are_not_executed_and_count_as_steps(pool: WorkerPool) -> None:
+    def unreadable(ask: Ask) -> str:
         return "hm" if ask.role is Role.LOW else count_well(ask)
 
-    [episode], _ = play(pool, mumble)
+    [episode], _ = play(pool, unreadable)
     assert len(episode.steps) == LIMIT
     assert {(step.action, step.is_valid_action, step.unreadable) for step in episode.steps} == {("", False, "hm")}
     assert episode.steps[-1].truncated
@@ -83,33 +83,33 @@ def test_unreadable_actions_never_reach_the_world_and_come_to_an_end(pool: Worke
     assert episode.segments[-1].ended_by == "limit"
 
 
-def test_a_subtask_does_not_end_with_an_action_that_was_not_understood(pool: WorkerPool) -> None:
-    def boast(ask: Ask) -> str:
+def test_a_subtask_does_not_end_with_an_invalid_action(pool: WorkerPool) -> None:
+    def claim_done(ask: Ask) -> str:
         return "jump; True" if ask.role is Role.LOW else count_well(ask)
 
-    [patient], _ = play(pool, boast)
-    assert [(s.duration, s.ended_by) for s in patient.segments] == [(LIMIT, "limit")]
-    assert all(step.subtask_done for step in patient.steps)
-    low = [t for t in transitions(patient) if t.role is Role.LOW]
+    [episode], _ = play(pool, claim_done)
+    assert [(s.duration, s.ended_by) for s in episode.segments] == [(LIMIT, "limit")]
+    assert all(step.subtask_done for step in episode.steps)
+    low = [t for t in transitions(episode) if t.role is Role.LOW]
     assert [(t.utterance, t.reward, t.terminated) for t in low] == [("jump; True", -1.0, False)] * LIMIT
     assert [t.next_state for t in low[:-1]] == [t.state for t in low[1:]]
 
-    [credulous], _ = play(pool, boast, agent=StepHrlAgent(complete_on_invalid_action=True))
-    assert [(s.duration, s.ended_by) for s in credulous.segments] == [(1, "policy")] * LIMIT
-    low = [t for t in transitions(credulous) if t.role is Role.LOW]
+    [trusting], _ = play(pool, claim_done, agent=StepHrlAgent(complete_on_invalid_action=True))
+    assert [(s.duration, s.ended_by) for s in trusting.segments] == [(1, "policy")] * LIMIT
+    low = [t for t in transitions(trusting) if t.role is Role.LOW]
     assert [(t.reward, t.terminated) for t in low] == [(-1.0, True)] * LIMIT
 
 
-def test_asks_say_where_an_episode_comes_to_a_prompt_again(pool: WorkerPool) -> None:
+def test_is_repeat_marks_prompts_that_the_episode_had_before(pool: WorkerPool) -> None:
     def jump(ask: Ask) -> str:
         return "jump; False" if ask.role is Role.LOW else count_well(ask)
 
     _, engine = play(pool, jump, count=2)
     asks = [ask for batch in engine.batches for ask in batch]
     lows = [ask for ask in asks if ask.role is Role.LOW]
-    # Both read at first that they begin, and from then on that nothing happened: what the other read does not count.
+    # Both episodes have the same two prompts, the first one once: prompts of another episode do not count.
     assert len({ask.prompt for ask in lows}) == 2
-    assert [sum(ask.is_repeat is again for ask in lows) for again in (False, True)] == [4, 2 * (LIMIT - 2)]
+    assert [sum(ask.is_repeat is is_repeat for ask in lows) for is_repeat in (False, True)] == [4, 2 * (LIMIT - 2)]
 
     _, engine = play(pool, jump, count=1)
     read: set[tuple[Role, str]] = set()
@@ -150,8 +150,8 @@ def test_a_lost_worker_is_replaced_and_its_episode_retried_once(pool: WorkerPool
     assert by_variation[2].success
 
 
-class SlowSpeaker(ScriptedEngine):
-    """Answers the oldest ask only, and looks for more asks in between."""
+class SlowEngine(ScriptedEngine):
+    """Answers one ask at a time, the oldest first, and takes new asks in between."""
 
     def serve(self, exchange: Exchange) -> None:
         waiting, taken = deque[tuple[int, Ask]](), 0
@@ -164,22 +164,22 @@ class SlowSpeaker(ScriptedEngine):
             finished = [(number, self.generate([ask])[0])]
 
 
-def test_episodes_go_on_while_others_are_still_being_answered(pool: WorkerPool) -> None:
-    engine, episodes = SlowSpeaker(count_well), list[Episode]()
+def test_episodes_continue_while_others_wait_for_answers(pool: WorkerPool) -> None:
+    engine, episodes = SlowEngine(count_well), list[Episode]()
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=6)]
     rollout(jobs, StepHrlAgent(), engine, pool, concurrent=4, on_episode=episodes.append)
     assert [episode.success for episode in episodes] == [True] * 6
     assert engine.joined > len(jobs)
 
 
-def test_what_is_said_to_an_episode_lost_meanwhile_is_not_heard(pool: WorkerPool) -> None:
+def test_an_answer_to_a_lost_episode_is_dropped(pool: WorkerPool) -> None:
     def answer(ask: Ask) -> str:
         return (
             "die; False" if "(1)" not in ask.prompt and ask.role is Role.LOW and next(deaths, None) else count_well(ask)
         )
 
     deaths = iter([True])
-    engine, episodes = SlowSpeaker(answer), list[Episode]()
+    engine, episodes = SlowEngine(answer), list[Episode]()
     jobs = [Job(task) for task in CountingWorld().tasks("train", per_task=6)]
     rollout(jobs, StepHrlAgent(), engine, pool, concurrent=6, on_episode=episodes.append)
     assert pool.restarts == 1

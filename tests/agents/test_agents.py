@@ -1,4 +1,4 @@
-"""Every agent is trained on exactly what it reads when it acts; baselines read transcripts that are bounded."""
+"""Prompts at acting equal prompts at training for every agent, and transcripts are bounded."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ AGENTS: dict[str, AgentConfig] = {
 }
 
 
-class Endless:
-    """A world that understands everything and never ends, and says and shows the same texts over and over."""
+class EndlessEnv:
+    """An environment in which every action is valid, that never ends and cycles through its texts."""
 
     def __init__(self, texts: list[str]) -> None:
         self._texts = cycle(texts)
@@ -64,7 +64,7 @@ class Endless:
 def played(
     agent: Agent, answer: Callable[[Ask], str], limit: int = 20, world: TextEnv | None = None
 ) -> tuple[Episode, list[Ask]]:
-    """One episode, in the counting world if no other is given, and everything that was asked."""
+    """One episode, in the counting environment by default, and all its asks."""
     env = TimeLimit(world or CountingEnv(), limit)
     observation, _ = env.reset(TASK)
     log, asked = EpisodeLog(TASK), list[Ask]()
@@ -84,7 +84,7 @@ def played(
 
 
 def counting(agent_type: str) -> Callable[[Ask], str]:
-    """Subtasks of two counts each; every third decision is refused by the world."""
+    """Subtasks of two counts each; every third action is invalid."""
     decisions = 0
 
     def answer(ask: Ask) -> str:
@@ -100,7 +100,7 @@ def counting(agent_type: str) -> Callable[[Ask], str]:
 
 @pytest.mark.parametrize("name", AGENTS)
 @pytest.mark.parametrize("limit", [4, 20])
-def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) -> None:
+def test_prompts_at_acting_equal_prompts_at_training(name: str, limit: int) -> None:
     config = AGENTS[name]
     agent = agent_for(config)
     episode, asked = played(agent, counting(config.type), limit)
@@ -121,7 +121,7 @@ def test_what_was_read_when_acting_is_what_is_trained_on(name: str, limit: int) 
 
 @pytest.mark.parametrize("config", [*AGENTS.values(), ReactConfig()])
 @pytest.mark.parametrize("line", ["count", "count; True"])
-def test_what_a_person_types_is_read_by_the_agent(config: AgentConfig, line: str) -> None:
+def test_typed_replies_are_parsed_by_every_agent(config: AgentConfig, line: str) -> None:
     replies = replies_for(config)
     episode, asked = played(agent_for(config), lambda ask: replies[ask.role].utterance(line))
     assert episode.success == (line == "count" or config.type not in ("flat", "react"))
@@ -134,7 +134,7 @@ def test_what_a_person_types_is_read_by_the_agent(config: AgentConfig, line: str
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
+def test_each_next_state_is_the_next_prompt_of_its_role(name: str) -> None:
     agent = agent_for(AGENTS[name])
     episode, _ = played(agent, counting(AGENTS[name].type), 4)
     for role in Role:
@@ -145,11 +145,11 @@ def test_what_each_decision_leads_to_is_what_is_read_next(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: str) -> None:
-    shown, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
+def test_demonstrations_give_transitions_in_the_prompts_of_every_agent(name: str) -> None:
+    demonstration, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
     agent = agent_for(AGENTS[name])
-    low = [transition for transition in agent.transitions(shown, trust_policy) if transition.role is Role.LOW]
-    assert [transition.utterance.split(";")[0] for transition in low] == [step.action for step in shown.steps]
+    low = [transition for transition in agent.transitions(demonstration, trust_policy) if transition.role is Role.LOW]
+    assert [transition.utterance.split(";")[0] for transition in low] == [step.action for step in demonstration.steps]
     if name not in ("step_hrl", "no_hierarchy"):
         assert not any("counted" in transition.state for transition in low)
     if name == "no_hierarchy":
@@ -157,14 +157,14 @@ def test_a_demonstration_of_another_agent_is_told_in_what_this_one_reads(name: s
         assert [transition.utterance.endswith("True") for transition in low] == [False] * (len(low) - 1) + [True]
 
 
-def test_without_a_hierarchy_progress_names_what_is_done() -> None:
-    shown, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
-    cut = agent_for(NoHierarchyConfig()).transitions(shown, trust_policy)
-    said = [transition.utterance for transition in cut if transition.role is Role.PROGRESS]
-    assert said[:3] == ["counted", "count twice; counted", "count twice; counted; counted"]
+def test_progress_without_a_hierarchy_lists_completed_subtasks() -> None:
+    demonstration, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
+    cut = agent_for(NoHierarchyConfig()).transitions(demonstration, trust_policy)
+    progress = [transition.utterance for transition in cut if transition.role is Role.PROGRESS]
+    assert progress[:3] == ["counted", "count twice; counted", "count twice; counted; counted"]
 
 
-def test_rewards_of_a_flat_policy_are_the_worlds() -> None:
+def test_a_flat_policy_has_the_rewards_of_the_environment() -> None:
     episode, _ = played(agent_for(AGENTS["flat"]), counting("flat"))
     cut = agent_for(AGENTS["flat"]).transitions(episode, trust_policy)
     assert [transition.reward for transition in cut] == [step.reward for step in episode.steps]
@@ -183,7 +183,7 @@ Look: room: 1 marks
 Thought:"""
 
 
-def test_a_prompted_model_thinks_aloud_and_acts() -> None:
+def test_react_prompts_a_model_and_cannot_be_trained() -> None:
     agent = agent_for(ReactConfig(instructions="Say `count`.\n"))
     episode, asked = played(
         agent, lambda ask: "The next number.\nAction: count" if len(ask.prompt) % 5 else "I give up.", 9
@@ -206,12 +206,12 @@ def test_a_prompted_model_thinks_aloud_and_acts() -> None:
         ("action: look\nAction: sleep", "look"),
     ],
 )
-def test_an_action_is_found_among_thoughts(reply: str, action: str) -> None:
+def test_react_parses_the_action_after_a_thought(reply: str, action: str) -> None:
     assert react.parse(reply) == action
 
 
 @pytest.mark.parametrize("reply", ["", "look", "Action:", "My action is: look"])
-def test_thoughts_alone_are_no_action(reply: str) -> None:
+def test_a_react_reply_without_an_action_is_unreadable(reply: str) -> None:
     with pytest.raises(UnreadableReply):
         react.parse(reply)
 
@@ -225,7 +225,7 @@ Inventory: chalk
 Action:"""
 
 
-def test_a_transcript_snapshot() -> None:
+def test_transcript_prompt_snapshot() -> None:
     events = (Event("count", "You count to 1."), Event("dance", "Nothing happens."), Event("count", "You count to 2."))
     seen = Observation("You count to 2.", "room: 2 marks", "chalk")
     assert transcript.State("Task", "Count to five.", events, seen, Bounds(1000, steps=2)).prompt == FLAT_PROMPT
@@ -236,13 +236,13 @@ def test_a_transcript_snapshot() -> None:
 @pytest.mark.parametrize(
     ("characters", "steps", "left_out"), [(1000, None, 0), (1000, 3, 2), (1000, 9, 0), (14, None, 3), (6, None, 5)]
 )
-def test_what_does_not_fit_is_dropped_from_the_beginning(characters: int, steps: int | None, left_out: int) -> None:
+def test_a_transcript_over_its_bounds_drops_the_oldest_steps(characters: int, steps: int | None, left_out: int) -> None:
     assert transcript.dropped([Event("a", "b")] * 5, Bounds(characters, steps)) == left_out
 
 
 @given(st.lists(st.tuples(st.text(max_size=400), st.text(max_size=900)), max_size=12), st.integers(1, 2000))
-def test_a_transcript_never_outgrows_its_bound(told: list[tuple[str, str]], characters: int) -> None:
-    events = tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in told)
+def test_a_transcript_never_exceeds_its_bound(steps: list[tuple[str, str]], characters: int) -> None:
+    events = tuple(Event(action[: text.ACTION_CHARACTERS], answer) for action, answer in steps)
     empty, full = (
         transcript.State("Task", "g", shown, Observation(""), Bounds(characters)).prompt for shown in ((), events)
     )
@@ -254,12 +254,12 @@ def test_dropped_steps_are_counted(name: str, kept: int | None) -> None:
     agent = agent_for(AGENTS[name].model_copy(update={} if kept else {"history_characters": 30}))
     episode, asked = played(agent, counting(AGENTS[name].type))
     read = [ask.prompt for ask in asked if ask.role is Role.LOW]
-    told = [f"({step.dropped} earlier); " if step.dropped else "History: " for step in episode.steps]
-    assert all(note in prompt for note, prompt in zip(told, read, strict=True))
+    notes = [f"({step.dropped} earlier); " if step.dropped else "History: " for step in episode.steps]
+    assert all(note in prompt for note, prompt in zip(notes, read, strict=True))
     assert sum(bool(step.dropped) for step in episode.steps) == sum(" earlier); " in prompt for prompt in read) > 0
 
 
-def test_who_reads_no_transcript_drops_nothing() -> None:
+def test_an_agent_without_a_transcript_drops_no_steps() -> None:
     episode, _ = played(agent_for(StepHrlConfig()), counting("step_hrl"))
     assert {step.dropped for step in episode.steps} == {None}
 
@@ -269,8 +269,8 @@ BOUNDS = {
     Role.LOW: text.SUBTASK_CHARACTERS + text.PROGRESS_CHARACTERS,
     Role.PROGRESS: text.SUBTASK_CHARACTERS + text.PROGRESS_CHARACTERS + text.ACTION_CHARACTERS,
 }
-"""Characters a role's prompt shows at most of what the policy said before."""
-WORLD_SAYS = text.TEXT_CHARACTERS + text.LOOK_CHARACTERS + text.INVENTORY_CHARACTERS
+"""Upper bound on the characters of earlier replies in a role's prompt."""
+OBSERVATION_CHARACTERS = text.TEXT_CHARACTERS + text.LOOK_CHARACTERS + text.INVENTORY_CHARACTERS
 LABELS = 200
 
 
@@ -280,12 +280,12 @@ def test_no_prompt_of_the_papers_agent_grows_with_the_episode(
     answers: list[str], reply: str, data: st.DataObject
 ) -> None:
     done = data.draw(st.lists(st.booleans(), min_size=1, max_size=9))
-    env, asked = Endless(answers), 0
+    env, asked = EndlessEnv(answers), 0
 
     def answer(ask: Ask) -> str:
         nonlocal asked
         asked += 1
-        assert len(ask.prompt) <= LABELS + len(TASK.instruction) + BOUNDS[ask.role] + WORLD_SAYS
+        assert len(ask.prompt) <= LABELS + len(TASK.instruction) + BOUNDS[ask.role] + OBSERVATION_CHARACTERS
         return f"{reply[:300]}; {done[asked % len(done)]}" if ask.role is Role.LOW else reply
 
     played(agent_for(StepHrlConfig()), answer, 60, env)
@@ -293,7 +293,7 @@ def test_no_prompt_of_the_papers_agent_grows_with_the_episode(
 
 @pytest.mark.parametrize(("name", "reply", "grows"), [("step_hrl", "walk; False", False), ("flat", "walk", True)])
 def test_transcripts_grow_with_the_episode(name: str, reply: str, grows: bool) -> None:
-    _, asked = played(agent_for(AGENTS[name]), lambda _: reply, 80, Endless(["far"]))
+    _, asked = played(agent_for(AGENTS[name]), lambda _: reply, 80, EndlessEnv(["far"]))
     lengths = [len(ask.prompt) for ask in asked if ask.role is Role.LOW]
     assert (lengths[-1] > 2 * lengths[9]) == grows
     assert grows or len(set(lengths[1:])) == 1

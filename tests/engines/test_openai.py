@@ -27,20 +27,20 @@ pytest.importorskip("openai", reason="needs the api extra")
 
 
 class Server(ThreadingHTTPServer):
-    """Repeats the last line of what it is asked, after failing as often as it is told to."""
+    """Replies with the last line of the prompt, after failing with each status in ``fails``."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.fails: list[int] = []
-        self.complaint = "not now"
-        self.lies = ""
+        self.error_message = "not now"
+        self.raw_body = ""
         self.delay = 0.0
         self.usage: dict[str, Any] | None = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
-        self.under_way = self.most_under_way = 0
+        self.active = self.most_active = 0
         self.lock = threading.Lock()
 
     @property
@@ -56,20 +56,20 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(request)
             self.server.keys.add(self.headers["Authorization"])
-            self.server.under_way += 1
-            self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
+            self.server.active += 1
+            self.server.most_active = max(self.server.most_active, self.server.active)
             status = self.server.fails.pop(0) if self.server.fails else 200
         time.sleep(self.server.delay)
         with self.server.lock:
-            self.server.under_way -= 1
-        if self.server.lies:
-            self._answer(status, self.server.lies)
+            self.server.active -= 1
+        if self.server.raw_body:
+            self._answer(status, self.server.raw_body)
             return
-        said = request["messages"][0]["content"].splitlines()[-1]
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+        reply = request["messages"][0]["content"].splitlines()[-1]
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}
         answer = {"id": "1", "object": "chat.completion", "created": 0, "model": "echo", "choices": [choice]}
         answer |= {"usage": self.server.usage} if self.server.usage else {}
-        self._answer(status, json.dumps(answer if status == 200 else {"error": {"message": self.server.complaint}}))
+        self._answer(status, json.dumps(answer if status == 200 else {"error": {"message": self.server.error_message}}))
 
     def _answer(self, status: int, content: str) -> None:
         body = content.encode()
@@ -106,13 +106,13 @@ def engine(server: Server, **changes: Any) -> OpenAIEngine:
 
 
 def answers(engine: OpenAIEngine, asks: Sequence[Ask]) -> dict[int, Utterance]:
-    """All asks, brought one by one as the first are answered."""
+    """The answers to all asks, which are sent two at a time."""
     left, found = list(asks), dict[int, Utterance]()
 
     def exchange(finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
         found.update(finished)
-        brought, left[:] = left[:2], left[2:]
-        return brought
+        sent, left[:] = left[:2], left[2:]
+        return sent
 
     engine.serve(exchange)
     return found
@@ -126,7 +126,7 @@ def test_every_ask_is_answered_with_the_tokens_the_server_counted(server: Server
     assert {request["temperature"] for request in server.requests} == {0.5}
 
 
-def test_cached_tokens_count_where_the_server_tells(server: Server) -> None:
+def test_cached_tokens_are_counted_if_the_server_reports_them(server: Server) -> None:
     server.usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
     server.usage |= {"prompt_tokens_details": {"cached_tokens": 8}}
     assert answers(engine(server), [ask(Role.HIGH, "a")])[0].usage == Usage(9, 8, 1)
@@ -135,24 +135,24 @@ def test_cached_tokens_count_where_the_server_tells(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_may_pass_is_tried_again(server: Server, status: int) -> None:
+def test_transient_errors_are_retried(server: Server, status: int) -> None:
     server.fails = [status, status]
     assert answers(engine(server, retries=2), [ask(Role.LOW, "a")])[0].text == "a"
     assert len(server.requests) == 3
 
 
-def test_what_does_not_pass_is_said_in_one_line(server: Server) -> None:
+def test_lasting_errors_name_the_server_and_not_the_key(server: Server) -> None:
     server.fails = [429] * 3
-    with pytest.raises(ModelError, match=r"http://127.*: did not answer \(.*not now.*\); check base_url") as complaint:
+    with pytest.raises(ModelError, match=r"http://127.*: did not answer \(.*not now.*\); check base_url") as error:
         answers(engine(server, retries=1), [ask(Role.LOW, "a")])
-    assert "s3cret" not in str(complaint.value)
+    assert "s3cret" not in str(error.value)
     assert len(server.requests) == 2
     server.fails = [401]
     with pytest.raises(ModelError, match="did not answer"):
         answers(engine(server), [ask(Role.LOW, "a")])
 
 
-def test_a_server_that_is_silent_is_given_up(server: Server) -> None:
+def test_a_silent_server_times_out(server: Server) -> None:
     server.delay = 2.0
     with pytest.raises(ModelError, match="timed out"):
         answers(engine(server, retries=0, timeout_seconds=0.2), [ask(Role.LOW, "a")])
@@ -163,7 +163,7 @@ def replied(message: Any, **others: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("lie", "complaint"),
+    ("body", "problem"),
     [
         ("{", "response is not JSON"),
         ("null", "response without a reply"),
@@ -177,9 +177,9 @@ def replied(message: Any, **others: Any) -> str:
         (replied({"role": "assistant", "content": 5}), "reply is not text"),
     ],
 )
-def test_a_server_that_answers_something_else_is_named(server: Server, lie: str, complaint: str) -> None:
-    server.lies = lie
-    with pytest.raises(ModelError, match=rf"http://127.*: {complaint} \(.*\); check base_url"):
+def test_a_malformed_response_names_the_server(server: Server, body: str, problem: str) -> None:
+    server.raw_body = body
+    with pytest.raises(ModelError, match=rf"http://127.*: {problem} \(.*\); check base_url"):
         answers(engine(server, retries=0), [ask(Role.LOW, "a")])
 
 
@@ -187,39 +187,39 @@ def test_a_server_that_answers_something_else_is_named(server: Server, lie: str,
     "usage",
     [5, [], {}, {"prompt_tokens": "many"}, {"prompt_tokens": -3, "completion_tokens": None}, {"prompt_tokens": True}],
 )
-def test_tokens_that_are_no_numbers_are_not_counted(server: Server, usage: Any) -> None:
-    server.lies = replied({"role": "assistant", "content": "look"}, usage=usage)
+def test_invalid_token_counts_are_ignored(server: Server, usage: Any) -> None:
+    server.raw_body = replied({"role": "assistant", "content": "look"}, usage=usage)
     assert answers(engine(server), [ask(Role.LOW, "a")])[0] == Utterance("look", Usage())
 
 
-def test_a_reply_that_holds_nothing_is_empty(server: Server) -> None:
-    server.lies = replied({"role": "assistant", "content": None})
+def test_a_reply_without_content_is_empty(server: Server) -> None:
+    server.raw_body = replied({"role": "assistant", "content": None})
     assert answers(engine(server), [ask(Role.LOW, "a")])[0].text == ""
 
 
-def test_a_key_that_the_server_repeats_is_not_passed_on(server: Server) -> None:
-    server.fails, server.complaint = [401], "no such key: s3cret"
+def test_a_key_in_a_response_is_masked(server: Server) -> None:
+    server.fails, server.error_message = [401], "no such key: s3cret"
     with pytest.raises(ModelError, match=r"no such key: \*\*\*"):
         answers(engine(server), [ask(Role.LOW, "a")])
-    server.lies = '{"key": "s3cret"}'
-    with pytest.raises(ModelError) as complaint:
+    server.raw_body = '{"key": "s3cret"}'
+    with pytest.raises(ModelError) as error:
         answers(engine(server), [ask(Role.LOW, "a")])
-    assert "s3cret" not in str(complaint.value)
+    assert "s3cret" not in str(error.value)
 
 
-def test_no_more_are_asked_at_once_than_allowed(server: Server) -> None:
+def test_concurrent_requests_are_limited(server: Server) -> None:
     server.delay = 0.05
     answers(engine(server, concurrent=3), [ask(Role.LOW, "a")] * 12)
-    assert server.most_under_way == 3
+    assert server.most_active == 3
 
 
-def test_a_key_that_is_not_set_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unset_key_variable_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(ModelError, match=r"\$TEST_KEY: not set"):
         engine(server)
 
 
-def test_the_key_stands_in_no_result(server: Server) -> None:
+def test_provenance_does_not_contain_the_key(server: Server) -> None:
     assert "s3cret" not in json.dumps(engine(server).provenance())
 
 
@@ -231,7 +231,7 @@ evaluation: {splits: [seen], per_task: 2}
 """
 
 
-def test_a_recipe_plays_a_model_behind_an_interface(
+def test_a_recipe_evaluates_a_model_behind_an_api(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

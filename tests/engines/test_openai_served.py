@@ -1,4 +1,4 @@
-"""The HTTP engine against `transformers serve`: what the server says of a model is what the model says here."""
+"""The HTTP engine against `transformers serve`: a served model replies as in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for needed in ("openai", "fastapi", "uvicorn"):
     pytest.importorskip(needed, reason="needs the dev extra")
 
 GGUF = os.environ.get("STEP_HRL_TEST_GGUF", "")
-"""A real model to serve; without one it is a small one from scratch."""
+"""The GGUF file of a model to serve; if unset, a tiny model with random weights is served."""
 PATIENCE_SECONDS = 120.0
 ASKS = [
     ask(Role.LOW, "Answer with one word: what is the capital of France?"),
@@ -72,21 +72,21 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     raise TimeoutError(url)
 
 
-def test_a_served_model_says_what_it_says_here(model: Path, base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_served_model_replies_as_in_this_process(model: Path, base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_KEY", "any")
     api = ApiConfig(base_url=base_url, model=str(model), key_variable="TEST_KEY", retries=0)
     left, served = list(enumerate(ASKS)), dict[int, Utterance]()
 
     def exchange(finished: list[tuple[int, Utterance]]) -> list[Ask]:
         served.update(finished)
-        brought = [ask for _, ask in left]
+        sent = [ask for _, ask in left]
         left.clear()
-        return brought
+        return sent
 
     OpenAIEngine(api, GREEDY).serve(exchange)
     backbone = backbones.load(BackboneConfig(source=str(model), prompt_format="chat"))
-    here = TransformersEngine(backbone, GREEDY).generate(ASKS)
+    local = TransformersEngine(backbone, GREEDY).generate(ASKS)
     for number in range(len(ASKS)):
-        assert served[number].text.strip().split("\n")[0] == here[number].text.strip()
-        assert served[number].usage.prompt_tokens == here[number].usage.prompt_tokens
+        assert served[number].text.strip().split("\n")[0] == local[number].text.strip()
+        assert served[number].usage.prompt_tokens == local[number].usage.prompt_tokens
         assert 0 < served[number].usage.completion_tokens <= getattr(GREEDY.max_new_tokens, ASKS[number].role.value)

@@ -1,4 +1,4 @@
-"""A person takes some roles: reads what the policy would read, and the engine never hears of it."""
+"""A person takes some roles and reads the policy's prompts; the engine receives only the other roles' asks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG = StepHrlConfig()
 
 
 class Typist:
-    """Types what a script says, line by line, and keeps what was shown."""
+    """Types the lines of a script and records the texts shown."""
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
         self.lines = iter(lines)
@@ -57,7 +57,7 @@ def read_by(engine: ScriptedEngine, *roles: Role) -> list[str]:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_person_reads_what_the_policy_would_read(pool: WorkerPool, role: Role) -> None:
+def test_a_person_reads_the_prompts_of_the_policy(pool: WorkerPool, role: Role) -> None:
     alone = ScriptedEngine(count_well)
     [played] = play(pool, person_engine(Typist().takes(), alone))
     replies = [count_well(ask) for batch in alone.batches for ask in batch if ask.role is role]
@@ -74,7 +74,7 @@ def test_a_person_reads_what_the_policy_would_read(pool: WorkerPool, role: Role)
     }
 
 
-def test_many_episodes_keep_their_replies_apart(pool: WorkerPool) -> None:
+def test_replies_of_concurrent_episodes_are_not_mixed(pool: WorkerPool) -> None:
     def count_for(ask: Ask) -> str:
         return ask.prompt.partition("Task: ")[2].splitlines()[0] if ask.role is Role.HIGH else "counted"
 
@@ -86,21 +86,21 @@ def test_many_episodes_keep_their_replies_apart(pool: WorkerPool) -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, NoHierarchyConfig(), FlatConfig(), ReactConfig()])
-def test_who_takes_all_roles_needs_no_engine(pool: WorkerPool, config: AgentConfig) -> None:
+def test_a_person_in_all_roles_needs_no_engine(pool: WorkerPool, config: AgentConfig) -> None:
     person = Typist(repeat("count")).takes(*replies_for(config), config=config)
     [episode] = play(pool, person_engine(person, None), config=config)
     assert episode.success
     assert all(usage == Usage() for usage in episode.usages.values())
 
 
-def test_an_action_alone_completes_nothing(pool: WorkerPool) -> None:
+def test_an_action_without_true_completes_no_subtask(pool: WorkerPool) -> None:
     person = Typist(["count", "count; true", "count", "count", "count"])
     [episode] = play(pool, person_engine(person.takes(Role.LOW), ScriptedEngine(count_well)))
     assert [(s.duration, s.ended_by) for s in episode.segments] == [(2, "policy"), (3, "episode")]
     assert [step.subtask_done for step in episode.steps] == [False, True, False, False, False]
 
 
-def test_what_cannot_be_read_is_asked_again(pool: WorkerPool) -> None:
+def test_an_unreadable_reply_is_asked_again_with_a_hint(pool: WorkerPool) -> None:
     person = Typist(["", "count; maybe", "; True", "count", *["count"] * 4])
     [episode] = play(pool, person_engine(person.takes(Role.LOW), ScriptedEngine(count_well)))
     assert episode.success
@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_asked_again(pool: WorkerPool) -> None:
     assert all("expected `action; True` or `action; False`; type an action" in hint for hint in hints[1:])
 
 
-def test_a_play_ends_where_the_person_leaves(pool: WorkerPool) -> None:
+def test_the_end_of_input_ends_the_rollout(pool: WorkerPool) -> None:
     person, engine = Typist(["count"]), ScriptedEngine(count_well)
     with pytest.raises(EOFError):
         play(pool, person_engine(person.takes(Role.LOW), engine))
@@ -118,7 +118,7 @@ def test_a_play_ends_where_the_person_leaves(pool: WorkerPool) -> None:
     assert len(read_by(engine, Role.PROGRESS)) == 1
 
 
-def test_the_engine_acts_only_when_it_is_let(pool: WorkerPool) -> None:
+def test_before_step_is_called_before_each_action_of_the_engine(pool: WorkerPool) -> None:
     events: list[str] = []
 
     def answer(ask: Ask) -> str:
@@ -131,21 +131,23 @@ def test_the_engine_acts_only_when_it_is_let(pool: WorkerPool) -> None:
     assert {before for before, after in pairwise(events) if after == "low"} == {"let"}
 
 
-def test_nobody_waits_for_who_takes_the_steps(pool: WorkerPool) -> None:
+def test_before_step_is_not_called_if_the_person_acts(pool: WorkerPool) -> None:
     def never() -> None:
-        raise AssertionError("the person is asked anyhow")
+        raise AssertionError("before_step was called although the person acts")
 
     person = replace(Typist(["count"] * 5).takes(Role.LOW), before_step=never)
     [episode] = play(pool, person_engine(person, ScriptedEngine(count_well)))
     assert episode.success
 
 
-def test_a_role_that_nobody_takes_is_named(pool: WorkerPool) -> None:
+def test_a_role_without_an_engine_is_named(pool: WorkerPool) -> None:
     with pytest.raises(TypeError, match="nobody answers the role high"):
         play(pool, person_engine(Typist().takes(Role.LOW), None))
 
 
 @pytest.mark.parametrize(("engine", "facts"), [(None, {}), (ScriptedEngine(count_well), {"engine": "scripted"})])
-def test_a_result_would_say_who_took_part(engine: ScriptedEngine | None, facts: dict[str, str]) -> None:
+def test_provenance_names_the_engine_and_the_roles_of_the_person(
+    engine: ScriptedEngine | None, facts: dict[str, str]
+) -> None:
     person = Typist().takes(Role.LOW, Role.HIGH)
     assert person_engine(person, engine).provenance() == {**facts, "person": "high, low"}

@@ -21,7 +21,7 @@ ASKS = [ask(t.role, t.state) for t in transitions(15, seed=5)]
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
-    """A micro model that has learnt a little, so that it says lines of various lengths."""
+    """A tiny model trained briefly, so that its replies have various lengths."""
     backbone = tiny_backbone()
     config = BehaviorCloningConfig(epochs=20, learning_rate=1e-2, optimizer=MuonConfig(), tokens_per_batch=512)
     folder: Path = tmp_path_factory.mktemp("run")
@@ -32,21 +32,21 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 def reference(backbone: Backbone, ask: Ask, limit: int) -> list[int]:
     """Greedy decoding one at a time, without cache or padding."""
     ids = backbone.tokenizer.encode_prompts([ask.prompt])[0]
-    said: list[int] = []
+    generated: list[int] = []
     with torch.no_grad():
-        while len(said) < limit and (not said or said[-1] not in backbone.tokenizer.stops):
-            said.append(int(backbone.model(input_ids=torch.tensor([[*ids, *said]])).logits[0, -1].argmax()))
-    return said
+        while len(generated) < limit and (not generated or generated[-1] not in backbone.tokenizer.stops):
+            generated.append(int(backbone.model(input_ids=torch.tensor([[*ids, *generated]])).logits[0, -1].argmax()))
+    return generated
 
 
-def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: Backbone) -> None:
+def test_greedy_answers_and_token_counts_do_not_depend_on_the_batch(backbone: Backbone) -> None:
     together = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT)).generate(ASKS)
     assert len({answer.usage.completion_tokens for answer in together}) > 2
     assert len({answer.usage.prompt_tokens for answer in together}) > 3
     for asked, answer in zip(ASKS, together, strict=True):
-        said = reference(backbone, asked, 12)
-        assert answer.text == backbone.tokenizer.decode(said)
-        assert answer.usage.completion_tokens == len(said)
+        expected = reference(backbone, asked, 12)
+        assert answer.text == backbone.tokenizer.decode(expected)
+        assert answer.usage.completion_tokens == len(expected)
         assert answer.usage.prompt_tokens == len(backbone.tokenizer.encode_prompts([asked.prompt])[0])
         assert answer.usage.cached_tokens == 0
     small = TransformersEngine(
@@ -56,7 +56,7 @@ def test_greedy_answers_and_token_counts_do_not_depend_on_batch_mates(backbone: 
     assert not backbone.training
 
 
-def test_each_role_has_its_own_longest_utterance() -> None:
+def test_each_role_has_its_own_max_new_tokens() -> None:
     endless = tiny_backbone()
     endless.tokenizer.stops = frozenset()
     engine = TransformersEngine(endless, GenerationConfig(max_new_tokens=MaxNewTokens(high=3, low=5, progress=40)))
@@ -65,7 +65,7 @@ def test_each_role_has_its_own_longest_utterance() -> None:
     assert [answer.usage.completion_tokens for answer in answers] == [5, 3, 40]
 
 
-def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
+def test_samples_depend_on_temperature_and_seed(backbone: Backbone) -> None:
     def texts(seed: int, **settings: float) -> list[str]:
         config = GenerationConfig.model_validate({"max_new_tokens": SHORT, "mixed_precision": "no", **settings})
         return [answer.text for answer in TransformersEngine(backbone, config, seed).generate(ASKS)]
@@ -80,27 +80,27 @@ def test_temperature_and_seed_decide_what_is_drawn(backbone: Backbone) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_where_an_episode_is_repeat_actions_are_drawn_and_the_rest_stays_greedy(backbone: Backbone) -> None:
+def test_repeated_actions_are_sampled_and_all_else_stays_greedy(backbone: Backbone) -> None:
     config = GenerationConfig(mixed_precision="no", repeat_temperature=20.0, max_new_tokens=SHORT)
     greedy = config.model_copy(update={"repeat_temperature": 0.0})
     engine = TransformersEngine(backbone, config)
     first = [answer.text for answer in engine.generate(ASKS)]
     assert first == [answer.text for answer in TransformersEngine(backbone, greedy).generate(ASKS)]
     action = next(ask for ask in ASKS if ask.role is Role.LOW)
-    again = [replace(action, is_repeat=True, seed=seed) for seed in range(20)]
+    repeated = [replace(action, is_repeat=True, seed=seed) for seed in range(20)]
     rest = [replace(ask, is_repeat=ask.role is not Role.LOW) for ask in ASKS]
-    mixed = [answer.text for answer in engine.generate([*again, *rest, *again])]
+    mixed = [answer.text for answer in engine.generate([*repeated, *rest, *repeated])]
     assert len(set(mixed[:20])) > 10
     assert mixed[20:-20] == first
     assert mixed[-20:] == mixed[:20], "a draw follows from its seed, whatever else is said"
 
 
-def test_nothing_is_drawn_at_a_lower_temperature_for_coming_again() -> None:
+def test_repeat_temperature_never_lowers_the_temperature() -> None:
     config = GenerationConfig(temperature=1.0, repeat_temperature=0.5)
-    assert [config.temperature_of(ask(Role.LOW, "", is_repeat=again)) for again in (False, True)] == [1.0, 1.0]
+    assert [config.temperature_of(ask(Role.LOW, "", is_repeat=is_repeat)) for is_repeat in (False, True)] == [1.0, 1.0]
 
 
-def test_only_actions_are_drawn_for_coming_again() -> None:
+def test_repeat_temperature_applies_to_actions_only() -> None:
     config = GenerationConfig(repeat_temperature=0.5)
     assert {role: config.temperature_of(ask(role, "", is_repeat=True)) for role in Role} == {
         Role.HIGH: 0.0,
@@ -111,11 +111,11 @@ def test_only_actions_are_drawn_for_coming_again() -> None:
 
 def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbone) -> None:
     ask = ASKS[0]
-    draws = 400
+    samples = 400
     config = GenerationConfig(
         mixed_precision="no", temperature=20.0, top_p=0.6, max_new_tokens=MaxNewTokens(high=1, low=1, progress=1)
     )
-    answers = TransformersEngine(backbone, config).generate([replace(ask, seed=seed) for seed in range(draws)])
+    answers = TransformersEngine(backbone, config).generate([replace(ask, seed=seed) for seed in range(samples)])
     ids = torch.tensor([backbone.tokenizer.encode_prompts([ask.prompt])[0]])
     with torch.no_grad():
         probabilities = (backbone.model(input_ids=ids).logits[0, -1] / 20.0).softmax(dim=-1)
@@ -127,12 +127,12 @@ def test_sampling_follows_the_models_probabilities_within_top_p(backbone: Backbo
         text = backbone.tokenizer.decode([int(order[place])])
         expected[text] = expected.get(text, 0.0) + float(ordered[place] / ordered[:kept].sum())
     for text, probability in expected.items():
-        share = sum(answer.text == text for answer in answers) / draws
+        share = sum(answer.text == text for answer in answers) / samples
         assert share == pytest.approx(probability, abs=0.1)
     assert {answer.text for answer in answers} <= set(expected)
 
 
-def test_a_prompt_that_leaves_no_room_is_answered_by_an_empty_line(backbone: Backbone) -> None:
+def test_a_prompt_without_room_for_a_reply_gets_an_empty_reply(backbone: Backbone) -> None:
     engine = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT))
     token = " lamp"
     room_for_three = token * (backbone.context - 3)
@@ -158,9 +158,9 @@ def test_mixed_precision_computes_in_bfloat16(backbone: Backbone) -> None:
 
 
 def test_provenance_names_model_and_sampling(backbone: Backbone) -> None:
-    said = TransformersEngine(backbone, GenerationConfig(temperature=0.5, top_p=0.9), seed=7).provenance()
-    assert said["model"] == "tiny"
-    assert (said["temperature"], said["top_p"], said["sampling_seed"]) == ("0.5", "0.9", "7")
+    facts = TransformersEngine(backbone, GenerationConfig(temperature=0.5, top_p=0.9), seed=7).provenance()
+    assert facts["model"] == "tiny"
+    assert (facts["temperature"], facts["top_p"], facts["sampling_seed"]) == ("0.5", "0.9", "7")
 
 
 def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -> None:
@@ -185,8 +185,8 @@ def test_greedy_engines_answer_a_prompt_once() -> None:
         assert max(rows) == most
 
 
-@pytest.mark.parametrize("brought_at_once", [1, 2, 5])
-def test_asks_that_join_others_are_answered_as_if_alone(backbone: Backbone, brought_at_once: int) -> None:
+@pytest.mark.parametrize("sent_at_once", [1, 2, 5])
+def test_answers_do_not_depend_on_when_asks_join_the_batch(backbone: Backbone, sent_at_once: int) -> None:
     engine = TransformersEngine(backbone, GenerationConfig(mixed_precision="no", max_new_tokens=SHORT, batch_size=4))
     order: list[int] = []
     answers: dict[int, Utterance] = {}
@@ -195,8 +195,8 @@ def test_asks_that_join_others_are_answered_as_if_alone(backbone: Backbone, brou
     def exchange(finished: Sequence[tuple[int, Utterance]]) -> Sequence[Ask]:
         order.extend(number for number, _ in finished)
         answers.update(finished)
-        brought, left[:] = left[:brought_at_once], left[brought_at_once:]
-        return brought
+        sent, left[:] = left[:sent_at_once], left[sent_at_once:]
+        return sent
 
     engine.serve(exchange)
     assert order != sorted(order), "an answer waited for one asked before it"
@@ -204,7 +204,7 @@ def test_asks_that_join_others_are_answered_as_if_alone(backbone: Backbone, brou
     assert [answers[number] for number in range(len(ASKS))] == [engine.generate([ask])[0] for ask in ASKS]
 
 
-def test_what_generating_needs_is_undone_afterwards(backbone: Backbone) -> None:
+def test_acting_restores_the_training_mode_of_the_backbone(backbone: Backbone) -> None:
     backbone.train()
     attention = backbone.model.config._attn_implementation
     with backbone.acting("no"):
@@ -216,11 +216,11 @@ def test_what_generating_needs_is_undone_afterwards(backbone: Backbone) -> None:
     backbone.eval()
 
 
-def test_what_is_sampled_does_not_depend_on_what_shares_the_batch(backbone: Backbone) -> None:
+def test_samples_do_not_depend_on_the_batch(backbone: Backbone) -> None:
     config = GenerationConfig(mixed_precision="no", temperature=1.5, top_p=0.9, max_new_tokens=SHORT)
     asks = [replace(ask, seed=seed) for seed, ask in enumerate(ASKS)]
     together = TransformersEngine(backbone, config).generate(asks)
     alone = [TransformersEngine(backbone, config).generate([ask])[0] for ask in asks]
     assert together == alone
-    again = TransformersEngine(backbone, config).generate([replace(ASKS[0], seed=seed) for seed in range(20)])
-    assert len({answer.text for answer in again}) > 1
+    samples = TransformersEngine(backbone, config).generate([replace(ASKS[0], seed=seed) for seed in range(20)])
+    assert len({answer.text for answer in samples}) > 1

@@ -1,4 +1,4 @@
-"""ALFWorld through the real packages, on games of our own; and on the benchmark's games where they are."""
+"""ALFWorld through the real packages, on games that the tests write and on the benchmark's games if installed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
     observation, reward, terminated, truncated, info = env.step("go to desk 1")
     assert observation.text == "You arrive at desk 1."
     assert observation.full_text.startswith("You arrive at desk 1. On the desk 1, you see a book ")
-    # The drawer is within reach: nobody has to go there, or can.
+    # The drawer is within reach: going there is neither needed nor possible.
     assert observation.look is not None
     assert observation.look.startswith("At desk 1: book 1. At drawer 1: closed. Room: ")
     assert (reward, terminated, truncated) == (0.0, False, False)
@@ -78,7 +78,7 @@ def test_a_game_is_won_step_by_step(env: AlfworldEnv) -> None:
     assert info == {"score": 1.0, "success": True, "is_valid_action": True}
 
 
-def test_a_game_starts_afresh_and_alike_whatever_was_played_before(env: AlfworldEnv) -> None:
+def test_reset_does_not_depend_on_earlier_episodes(env: AlfworldEnv) -> None:
     first = env.reset(PEN)
     env.step("go to desk 1")
     env.step("open drawer 1")
@@ -87,7 +87,7 @@ def test_a_game_starts_afresh_and_alike_whatever_was_played_before(env: Alfworld
     assert env.reset(PEN) == first
 
 
-def test_what_is_open_or_closed_is_said_of_all_within_reach() -> None:
+def test_look_describes_every_receptacle_within_reach() -> None:
     facts = [
         ("atlocation", ["agent1 ", "loc 4"]),
         *(("receptacleatlocation", [name, "loc 4"]) for name in ("drawer 10", "drawer 2", "desk 1")),
@@ -111,15 +111,15 @@ def test_tasks_are_listed_by_type_in_the_order_of_their_paths(data: Path, world:
     games = find_games(tmp_path, "train")
     assert [file.parent.name for file in games.files["look_at_obj_in_light"]] == ["trial_1", "trial_2", "trial_3"]
     assert (games.count, games.unsolvable) == (3, 1)
-    said = Alfworld(AlfworldOptions(data=str(tmp_path))).provenance("train")
-    assert said["dialect"] == DIALECT
-    assert said["games"] == f"train: 3 (1 unsolvable left out) sha256:{games.digest[:16]}"
+    provenance = Alfworld(AlfworldOptions(data=str(tmp_path))).provenance("train")
+    assert provenance["dialect"] == DIALECT
+    assert provenance["games"] == f"train: 3 (1 unsolvable left out) sha256:{games.digest[:16]}"
     write_game(tmp_path, "seen", "look_at_obj_in_light", "trial_1")
     assert games.digest != find_games(tmp_path, "seen").digest
     assert len(world.tasks("train", ["look_at_obj_in_light"], per_task=5)) == 1
 
 
-def test_the_games_come_from_the_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_folder_is_set_by_an_environment_variable(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALFWORLD_DATA", str(data))
     world = world_for(WorldConfig(name="alfworld"))
     assert len(world.tasks("train")) == 6
@@ -128,45 +128,47 @@ def test_the_games_come_from_the_environment(data: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("split", "task", "complaint"),
+    ("split", "task", "message"),
     [
         ("tset", None, "alfworld split 'tset': unknown; known: train, dev, seen, unseen"),
         ("unseen", None, "no games that can be solved under"),
         ("train", "pick_and_place", "alfworld task 'pick_and_place': unknown; did you mean pick_and_place_simple?"),
     ],
 )
-def test_what_does_not_exist_is_said_in_one_line(world: Alfworld, split: str, task: str | None, complaint: str) -> None:
-    with pytest.raises(WorldError, match=complaint.replace("?", r"\?")):
+def test_unknown_splits_and_tasks_are_named(world: Alfworld, split: str, task: str | None, message: str) -> None:
+    with pytest.raises(WorldError, match=message.replace("?", r"\?")):
         world.tasks(split, [task] if task else None)
 
 
-def test_no_such_variation(env: AlfworldEnv) -> None:
+def test_unknown_variations_are_errors(env: AlfworldEnv) -> None:
     with pytest.raises(WorldError, match="no such variation; choose 0 to 0"):
         env.reset(Task("alfworld", PEN.name, 3, "train"))
     with pytest.raises(WorldError, match="unknown; did you mean"):
         env.reset(Task("alfworld", "pick_two_obj", 0, "train"))
 
 
-def test_a_step_before_any_reset(world: Alfworld) -> None:
+def test_a_step_before_any_reset_is_an_error(world: Alfworld) -> None:
     with pytest.raises(WorldError, match="a step before any reset"):
         world.open().env().step("look")
 
 
-def test_half_a_game_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+def test_a_truncated_game_is_refused_when_tasks_are_listed(tmp_path: Path) -> None:
     file = write_game(tmp_path, "train", PEN.name)
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(WorldError, match=r"game\.tw-pddl: damaged .*; download it again"):
         Alfworld(AlfworldOptions(data=str(tmp_path))).tasks("train")
 
 
-@pytest.mark.parametrize("ruin", ["(define (problem", "(define (problem home) (:domain alfred) (:objects x - thing)"])
-def test_a_game_that_cannot_be_read_is_refused_when_it_is_played(tmp_path: Path, ruin: str) -> None:
+@pytest.mark.parametrize(
+    "problem", ["(define (problem", "(define (problem home) (:domain alfred) (:objects x - thing)"]
+)
+def test_an_unreadable_game_is_refused_at_reset(tmp_path: Path, problem: str) -> None:
     file = write_game(tmp_path, "train", PEN.name)
-    file.write_text(json.dumps({**json.loads(file.read_text()), "pddl_problem": ruin}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pddl_problem": problem}))
     world = Alfworld(AlfworldOptions(data=str(tmp_path)))
-    with pytest.raises(WorldError, match=r"game\.tw-pddl: damaged .*; download it again") as complaint:
+    with pytest.raises(WorldError, match=r"game\.tw-pddl: damaged .*; download it again") as error:
         world.open().env().reset(PEN)
-    assert "\n" not in str(complaint.value)
+    assert "\n" not in str(error.value)
 
 
 def test_games_of_another_dialect_are_refused(tmp_path: Path) -> None:
@@ -185,48 +187,50 @@ def hang(env: AlfworldEnv) -> None:
     time.sleep(60)
 
 
-def test_a_world_that_hangs_is_ended_and_replaced(world: Alfworld) -> None:
+def test_a_worker_that_hangs_is_replaced(world: Alfworld) -> None:
     with WorkerPool(world, workers=1, simulators_per_worker=2, max_episode_steps=5, step_timeout_seconds=4) as pool:
         with pytest.raises(WorkerLost, match="no answer within 4 s"):
             pool.run(hang)
-        again = pool.acquire()
-        assert again is not None
-        pool.reset(again, PEN, 0)
+        slot = pool.acquire()
+        assert slot is not None
+        pool.reset(slot, PEN, 0)
         assert answered(pool).result[1]["instruction"] == "put some pen on sidetable"
 
 
-def plain(files: list[Path], sent: Connection) -> None:
-    """The package as it comes, in a process of its own: what each game says and which commands it takes."""
+def unmodified(files: list[Path], connection: Connection) -> None:
+    """Send the states of each game from the unmodified package, in a process of its own."""
     from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
     from textworld import EnvInfos
     from textworld.envs.pddl import PddlEnv
 
-    sent.send(played(AlfredDemangler(PddlEnv(EnvInfos(won=True, facts=True))), files))
+    connection.send(played(AlfredDemangler(PddlEnv(EnvInfos(won=True, facts=True))), files))
 
 
-def sped_up(files: list[Path], sent: Connection) -> None:
-    """The same on the environment's own game."""
-    sent.send(played(Alfworld().open().env()._game, files))
+def accelerated(files: list[Path], connection: Connection) -> None:
+    """Send the same from the environment's accelerated game."""
+    connection.send(played(Alfworld().open().env()._game, files))
 
 
 def played(game: object, files: list[Path]) -> list[list[object]]:
-    told: list[list[object]] = []
+    games: list[list[object]] = []
     for file in files:
         game.load(str(file))  # type: ignore[attr-defined]
         state = game.reset()  # type: ignore[attr-defined]
-        said: list[object] = []
+        states: list[object] = []
         actions = [*json.loads(file.read_text())["walkthrough"], "look", "inventory", "help", "fly away"]
         for action in ["inventory", *actions]:
-            said.append((state.feedback, state["won"], sorted(map(str, state["facts"])), state["admissible_commands"]))
+            states.append(
+                (state.feedback, state["won"], sorted(map(str, state["facts"])), state["admissible_commands"])
+            )
             state, _, _ = game.step(action)  # type: ignore[attr-defined]
-        told.append(said)
-    return told
+        games.append(states)
+    return games
 
 
 def both_ways(files: list[Path]) -> tuple[list[list[object]], list[list[object]]]:
     context = multiprocessing.get_context("spawn")
     answers = []
-    for function in (plain, sped_up):
+    for function in (unmodified, accelerated):
         ours, theirs = context.Pipe()
         process = context.Process(target=function, args=(files, theirs))
         process.start()
@@ -236,11 +240,11 @@ def both_ways(files: list[Path]) -> tuple[list[list[object]], list[list[object]]
     return answers[0], answers[1]
 
 
-def test_a_home_says_the_same_as_the_package_as_it_comes(data: Path) -> None:
+def test_written_games_equal_those_of_the_unmodified_package(data: Path) -> None:
     files = find_games(data, "train").files
     slow, fast = both_ways([*files["pick_and_place_simple"], *files["look_at_obj_in_light"]])
     assert slow == fast
-    assert all(len(said) == 5 for said in slow)
+    assert all(len(states) == 5 for states in slow)
 
 
 BENCHMARK = data_folder()
@@ -251,7 +255,7 @@ needs_games = pytest.mark.skipif(
 
 
 @needs_games
-def test_twenty_games_of_the_benchmark_say_the_same_as_the_package_as_it_comes() -> None:
+def test_twenty_benchmark_games_equal_those_of_the_unmodified_package() -> None:
     files = [file for found in find_games(BENCHMARK, "seen").files.values() for file in found]
     slow, fast = both_ways(files[:: len(files) // 20][:20])
     assert len(slow) == 20
@@ -262,7 +266,7 @@ def memory_megabytes() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_facts_of_old_games_are_forgotten(world: Alfworld, env: AlfworldEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_of_old_games_are_freed(world: Alfworld, env: AlfworldEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     from mementos import core
 
     first = env.reset(PEN)
@@ -270,14 +274,14 @@ def test_facts_of_old_games_are_forgotten(world: Alfworld, env: AlfworldEnv, mon
     other = world.open().env()
     under_way = other.reset(PEN)[0]
     assert under_way == first[0]
-    env.reset(Task("alfworld", "look_at_obj_in_light", 0, "seen"))  # forgets, for it is another game
+    env.reset(Task("alfworld", "look_at_obj_in_light", 0, "seen"))  # another game: old facts are freed
     assert len(core._memento_cache) < alfworld_speed.INSTANCES
     for action in ("go to desk 1", "open drawer 1", "take pen 1 from drawer 1", "go to sidetable 1"):
         assert other.step(action)[4]["is_valid_action"]
     assert other.step("move pen 1 to sidetable 1")[4]["success"]
 
 
-def test_memory_stays_where_it_is_over_games(world: Alfworld, env: AlfworldEnv) -> None:
+def test_memory_does_not_grow_over_games(world: Alfworld, env: AlfworldEnv) -> None:
     tasks = world.tasks("train")
     for round_number in range(4):
         for task in tasks:

@@ -44,9 +44,9 @@ def small_home() -> Home:
     return Home(house, "hall")
 
 
-def play(task: Task, said: list[str], seed: int = 0) -> list[Any]:
+def play(task: Task, taken: list[str], seed: int = 0) -> list[Any]:
     env = WORLD.open().env()
-    return [env.reset(task, seed=seed), *(env.step(action) for action in said)]
+    return [env.reset(task, seed=seed), *(env.step(action) for action in taken)]
 
 
 def test_splits_have_every_task_and_share_no_variation() -> None:
@@ -64,7 +64,7 @@ def test_seen_has_new_goals_in_known_houses_and_unseen_has_new_houses() -> None:
         assert all(new.house not in [known.house for known in games["train"]] for new in games["unseen"])
 
 
-def test_the_houses_are_always_the_same() -> None:
+def test_the_houses_have_the_pinned_fingerprint() -> None:
     assert WORLD.provenance("train") == {"world": "pantry", "pantry_layouts": fingerprint()}
     assert fingerprint() == "229086ec728511ea"
 
@@ -81,7 +81,7 @@ def test_every_house_is_connected_and_no_goal_is_reached_at_the_start() -> None:
         assert score(task.name, played.goal, Home(played.house, played.start)) == 0.0
 
 
-def test_a_room_is_described_with_what_is_open_and_what_is_there() -> None:
+def test_look_describes_containers_objects_and_doors() -> None:
     home = small_home()
     assert home.look() == "hall. Here: Table, Sink. Closed: [chest]. Seen: Mug. Doors: study."
     assert home.act("Open the  chest") == "You open the chest."
@@ -122,7 +122,7 @@ def test_a_room_is_described_with_what_is_open_and_what_is_there() -> None:
         "examine mug",
     ],
 )
-def test_what_cannot_be_done_changes_nothing(action: str) -> None:
+def test_an_invalid_action_changes_nothing(action: str) -> None:
     home = small_home()
     before = home.look()
     assert home.act(action) is None
@@ -138,7 +138,7 @@ def test_only_one_object_can_be_carried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "objects", "place", "said", "scores"),
+    ("task", "objects", "place", "script", "scores"),
     [
         ("put-one", "mug", "shelf", "take mug; go to study; put mug on shelf", [0.5, 0.5, 1]),
         ("put-one", "mug", "shelf", "go to study; take book; go to hall", [0, 0, 0]),
@@ -150,25 +150,25 @@ def test_only_one_object_can_be_carried() -> None:
     ],
 )
 def test_the_score_follows_the_sub_goals(
-    task: str, objects: str, place: str | None, said: str, scores: list[float]
+    task: str, objects: str, place: str | None, script: str, scores: list[float]
 ) -> None:
     goal = Goal(tuple(objects.split()), place)
     home = small_home()
     reached: list[float] = []
-    for action in said.split("; "):
+    for action in script.split("; "):
         assert home.act(action)
         reached.append(score(task, goal, home))
     assert reached == scores
 
 
-def test_instructions_say_what_to_do() -> None:
+def test_each_goal_has_an_instruction() -> None:
     assert instruction("put-one", Goal(("apple",), "fridge")) == "put apple in fridge"
     assert instruction("put-two", Goal(("mug", "key"), "table")) == "put mug and key on table"
     assert instruction("clean-then-put", Goal(("mug",), "shelf")) == "put clean mug on shelf"
     assert instruction("examine-in-light", Goal(("book",), None)) == "examine book under lamp"
 
 
-def test_unknown_actions_are_not_understood_and_say_so() -> None:
+def test_an_unknown_action_is_reported_as_invalid() -> None:
     env = WORLD.open().env()
     start, info = env.reset(TASKS[0])
     assert set(info) == {"instruction"}
@@ -195,15 +195,15 @@ def test_bad_requests_name_the_remedy(call: Any, remedy: str) -> None:
     assert remedy in caught.value.remedy
 
 
-def test_the_world_crosses_process_borders() -> None:
+def test_the_world_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(WORLD)) == WORLD
 
 
 @settings(max_examples=60, deadline=None)
-@given(task=st.sampled_from(TASKS), said=st.lists(actions, max_size=25), seeds=st.tuples(st.integers(), st.integers()))
-def test_any_play_keeps_the_contract(task: Task, said: list[str], seeds: tuple[int, int]) -> None:
-    played = play(task, said, seeds[0])
-    assert played == play(task, said, seeds[1])
+@given(task=st.sampled_from(TASKS), taken=st.lists(actions, max_size=25), seeds=st.tuples(st.integers(), st.integers()))
+def test_any_episode_satisfies_the_environment_contract(task: Task, taken: list[str], seeds: tuple[int, int]) -> None:
+    played = play(task, taken, seeds[0])
+    assert played == play(task, taken, seeds[1])
     total = 0.0
     for observation, reward, terminated, truncated, info in played[1:]:
         total += reward

@@ -1,4 +1,4 @@
-"""Workers that break as they start, and what they have started themselves."""
+"""Workers that fail to start, and the child processes of workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 @dataclass(frozen=True)
 class FragileWorld(CountingWorld):
-    """Breaks as its first few environments are made: one line of a file for each try."""
+    """Fails to create its first few environments; each try appends a line to a file."""
 
     tries: Path
     failures: int
@@ -43,7 +43,7 @@ class FragileFactory(CountingFactory):
 
 @dataclass(frozen=True)
 class HelpedWorld(CountingWorld):
-    """Has a helper that stands still, as a simulator may."""
+    """Starts a child process that is suspended, as a simulator may be."""
 
     note: Path
 
@@ -55,7 +55,7 @@ class HelpedWorld(CountingWorld):
 
 
 def first_replies(pool: WorkerPool) -> list[Reply]:
-    """What becomes of a command that is given to a new pool, and given again when its worker is lost."""
+    """The replies to a command of a new pool; the command is repeated if its worker is lost."""
     world = CountingWorld()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -69,7 +69,7 @@ def first_replies(pool: WorkerPool) -> list[Reply]:
     raise TimeoutError
 
 
-def test_a_world_that_broke_as_it_was_opened_is_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_world_that_fails_to_open_once_is_opened_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     world = FragileWorld(tmp_path / "tries", failures=1)
     with WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3) as pool:
         (reply,) = first_replies(pool)
@@ -78,7 +78,7 @@ def test_a_world_that_broke_as_it_was_opened_is_opened_again(tmp_path: Path, cap
     assert capfd.readouterr().err == ""
 
 
-def test_a_world_that_always_breaks_is_given_up_and_the_reason_told(tmp_path: Path) -> None:
+def test_a_world_that_never_opens_is_an_error_with_its_cause(tmp_path: Path) -> None:
     world = FragileWorld(tmp_path / "tries", failures=9)
     with (
         WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3) as pool,
@@ -88,7 +88,7 @@ def test_a_world_that_always_breaks_is_given_up_and_the_reason_told(tmp_path: Pa
     assert (tmp_path / "tries").read_text().count("tried") == 3
 
 
-def test_what_hangs_with_its_worker_is_ended_with_it(tmp_path: Path) -> None:
+def test_child_processes_end_with_their_worker(tmp_path: Path) -> None:
     world = HelpedWorld(tmp_path / "helper")
     with WorkerPool(world, workers=1, simulators_per_worker=1, max_episode_steps=3, step_timeout_seconds=2) as pool:
         first_replies(pool)

@@ -1,4 +1,4 @@
-"""The real ScienceWorld, in small: its manifest, its connection, its worker processes."""
+"""The real ScienceWorld: manifest, environment and worker processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_manifest_has_the_reference_sizes() -> None:
         assert not set(task["dev"]) & set(task["test"])
 
 
-def test_gold_reaches_the_full_score_and_rewards_sum_to_it(factory: ScienceWorldFactory) -> None:
+def test_gold_actions_reach_the_full_score_and_rewards_sum_to_it(factory: ScienceWorldFactory) -> None:
     env = factory.env()
     for name in ("find-non-living-thing", "lifespan-longest-lived", "power-component"):
         task = Task("scienceworld", name, 1, "train")
@@ -78,7 +78,7 @@ def test_a_wrong_focus_ends_the_episode_at_zero(factory: ScienceWorldFactory) ->
     assert reward == pytest.approx(-earned)
 
 
-def test_nonsense_is_not_understood_and_costs_no_tick(factory: ScienceWorldFactory) -> None:
+def test_an_invalid_action_costs_no_tick(factory: ScienceWorldFactory) -> None:
     env = factory.env()
     observation, info = env.reset(FIND)
     assert info["instruction"].startswith("Your task is to find a non-living thing.")
@@ -100,7 +100,7 @@ def test_the_tick_limit_truncates() -> None:
     factory.close()
 
 
-def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(factory: ScienceWorldFactory) -> None:
+def test_trajectories_do_not_depend_on_the_jvm_or_on_other_episodes(factory: ScienceWorldFactory) -> None:
     task = Task("scienceworld", "use-thermometer", 3, "train")
     actions = factory.env().gold_actions(task)
     other = ScienceWorld().open()
@@ -120,18 +120,18 @@ def test_trajectories_are_the_same_in_another_jvm_and_beside_other_episodes(fact
 
 
 @pytest.mark.parametrize(
-    ("task", "complaint"),
+    ("task", "message"),
     [
         (Task("scienceworld", "find-plants", 0, "train"), "did you mean find-plant?"),
         (Task("scienceworld", "find-plant", 10**6, "train"), "no such variation; choose 0 to "),
     ],
 )
-def test_unknown_tasks_are_named(factory: ScienceWorldFactory, task: Task, complaint: str) -> None:
-    with pytest.raises(WorldError, match=complaint.replace("?", r"\?")):
+def test_unknown_tasks_and_variations_are_errors(factory: ScienceWorldFactory, task: Task, message: str) -> None:
+    with pytest.raises(WorldError, match=message.replace("?", r"\?")):
         factory.env().reset(task)
 
 
-def test_recipes_name_unknown_tasks_splits_and_options() -> None:
+def test_unknown_names_in_a_recipe_get_a_suggestion() -> None:
     world = ScienceWorld()
     with pytest.raises(WorldError, match="did you mean boil"):
         world.tasks("train", ["boill"])

@@ -1,4 +1,4 @@
-"""ScienceWorld's texts, shortened: what was said is still said."""
+"""ScienceWorld's texts are shortened without loss of facts."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ ITEMS = [
 ]
 
 
-@pytest.mark.parametrize(("said", "shown"), ITEMS)
-def test_items(said: str, shown: str) -> None:
-    assert compact_item(said) == shown
+@pytest.mark.parametrize(("original", "compacted"), ITEMS)
+def test_items_are_compacted(original: str, compacted: str) -> None:
+    assert compact_item(original) == compacted
 
 
-def test_a_whole_room() -> None:
+def test_a_room_is_compacted() -> None:
     look = (
         "This outside location is called the outside. Here you see: \n\tthe agent\n\ta substance called air\n"
         "\tan axe\n\ta adult bee\n\ta adult bee\nYou also see:\n\tA door to the foundry (that is closed)\n"
@@ -68,12 +68,12 @@ def test_a_whole_room() -> None:
     assert compact_look(look) == "outside: axe, adult bee x2 | Doors: foundry closed, living room open"
 
 
-def test_an_empty_inventory() -> None:
+def test_an_empty_inventory_is_nothing() -> None:
     assert compact_inventory("In your inventory, you see:\n") == "nothing"
 
 
 @pytest.mark.parametrize(
-    ("answer", "shown"),
+    ("answer", "compacted"),
     [
         ("This room is called the hall. In it, you see: \n\tthe agent", "You look around."),
         ("a substance called water", "water"),
@@ -81,11 +81,11 @@ def test_an_empty_inventory() -> None:
         ("Ambiguous request: choose:\n0:\tgo\n1:\tstay\n", "Ambiguous request: choose: 0: go 1: stay"),
     ],
 )
-def test_answers(answer: str, shown: str) -> None:
-    assert compact_answer(answer) == shown
+def test_answers_are_compacted(answer: str, compacted: str) -> None:
+    assert compact_answer(answer) == compacted
 
 
 @given(st.text(alphabet="an the containing()[]:.,\n\tx", max_size=300))
-def test_any_text_is_taken(text: str) -> None:
+def test_any_text_is_compacted_to_one_line(text: str) -> None:
     for compact in (compact_item, compact_look, compact_inventory, compact_answer):
         assert "\n" not in compact(text)

@@ -48,11 +48,11 @@ def seen(look: str = "", *, text: str = "", held: str = "") -> Observation:
         ("look at book under the desklamp", Goal("look", "book", "desklamp")),
     ],
 )
-def test_instructions_are_read(instruction: str, goal: Goal) -> None:
+def test_instructions_are_parsed(instruction: str, goal: Goal) -> None:
     assert read_instruction(instruction) == goal
 
 
-def test_what_alfworld_never_says_is_refused() -> None:
+def test_unknown_instructions_and_observations_are_refused() -> None:
     with pytest.raises(WorldError, match="cannot read 'make tea'"):
         read_instruction("make tea")
     with pytest.raises(WorldError, match="cannot read 'a hall'"):
@@ -66,7 +66,7 @@ def test_what_alfworld_never_says_is_refused() -> None:
         ("put some pen on drawer", ("find pen",), "took pen 2 from bed 1", "pen 2", "put pen 2 in drawer 1"),
         ("heat some mug and put it in bed", ("find mug",), "took mug 1 from bed 1", "mug 1", "heat mug 1"),
         ("heat some mug and put it in bed", ("find mug", "heat mug 1"), "", "mug 1", "put mug 1 in bed 1"),
-        # What was heated was another one.
+        # Another mug was heated.
         ("heat some mug and put it in bed", ("find mug", "heat mug 2"), "", "mug 1", "heat mug 1"),
         ("examine the cd with the desklamp", ("find cd",), "took cd 1 from bed 1", "cd 1", "look cd 1 under desklamp"),
         ("put two cd in bed", ("find cd",), "took cd 3 from desk 1", "cd 3", "put cd 3 from desk 1 in bed 1"),
@@ -84,11 +84,11 @@ def test_what_alfworld_never_says_is_refused() -> None:
             "cd 1",
             "put cd 1 from bed 1 in drawer 2",
         ),
-        # The wrong thing is in hand.
+        # The agent holds another object.
         ("put some pen on drawer", ("find pen",), "took pen 2 from bed 1", "mug 1", "find pen"),
     ],
 )
-def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
+def test_the_next_subtask_follows_from_the_prompt(
     instruction: str, completed: tuple[str, ...], progress: str, held: str, subtask: str
 ) -> None:
     assert next_subtask(high_level.State(instruction, completed, progress, seen(held=held))) == subtask
@@ -103,11 +103,11 @@ def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
         ("find pen", "checked desk 1, sidetable 1", seen("At drawer 2: closed."), "go to drawer 1"),
         ("find pen", "checked desk 1, sidetable 1, drawer 1", seen("At drawer 1: nothing."), "go to drawer 2"),
         ("find pen", NOTHING, seen("At desk 1: cd 1. At drawer 1: cd 2, pen 3."), "take pen 3 from drawer 1; True"),
-        # Where all was looked at, another round begins.
+        # Once every place is checked, the search starts over.
         ("find pen", EVERYWHERE, seen("At drawer 2: nothing."), "go to desk 1"),
         ("find pen", EVERYWHERE, seen("At desk 1: nothing."), "go to sidetable 1"),
         ("find pen, not pen 3, from drawer 2 on", NOTHING, seen("At drawer 1: pen 3."), "go to drawer 2"),
-        # Something else is in hand: put it down here, or where it may lie.
+        # The agent holds another object: it puts it down here, or goes where it can.
         ("find pen", NOTHING, seen("At desk 1: pen 1.", held="cd 1"), "move cd 1 to desk 1"),
         ("find pen", NOTHING, seen("At bed 1: nothing.", text="Nothing happens.", held="cd 1"), "go to desk 1"),
         ("heat mug 1", NOTHING, seen("At desk 1: cd 1.", held="mug 1"), "go to microwave 1"),
@@ -122,7 +122,9 @@ def test_the_next_subtask_is_what_the_thing_in_hand_still_needs(
         ("dance", NOTHING, seen(), "look"),
     ],
 )
-def test_the_next_action(subtask: str, progress: str, observation: Observation, action: str) -> None:
+def test_the_next_action_follows_from_the_prompt(
+    subtask: str, progress: str, observation: Observation, action: str
+) -> None:
     action, _, done = action.partition("; ")
     assert decide(low_level.State(subtask, progress, observation)) == Decision(action, done == "True")
 
@@ -134,10 +136,10 @@ def test_the_next_action(subtask: str, progress: str, observation: Observation, 
         ("find pen", "checked desk 1", seen("At drawer 1: nothing."), "checked desk 1, drawer 1"),
         ("find pen", "checked drawer 1, desk 1", seen("At drawer 2: cd 1."), "checked drawer 1, desk 1, drawer 2"),
         ("find pen", "checked drawer 2", seen("At drawer 1: cd 1."), "checked drawer 2, drawer 1"),
-        # What is looked at again stays where it is: the list only grows.
+        # A place that is checked again keeps its position: the list only grows.
         ("find pen", "checked drawer 1, drawer 2", seen("At drawer 1: cd 1."), "checked drawer 1, drawer 2"),
         ("find pen", EVERYWHERE, seen("At desk 1: cd 1."), "checked desk 1"),
-        # The place is noted even so: who sees a thing where there is none is to go on after the refusal.
+        # Listed although the pen is visible: after an invalid action the search must go on.
         ("find pen", "checked desk 1", seen("At drawer 1: pen 1."), "checked desk 1, drawer 1"),
         ("find pen, not pen 1, from bed 1 on", NOTHING, seen("At drawer 1: pen 1."), "checked drawer 1"),
         ("find pen", "checked desk 1", seen(text="Nothing happens."), "checked desk 1"),
@@ -149,12 +151,14 @@ def test_the_next_action(subtask: str, progress: str, observation: Observation, 
         ("look cd 1 under desklamp", NOTHING, seen("At desk 1: cd 2."), "checked desk 1"),
     ],
 )
-def test_the_next_progress(subtask: str, progress: str, observation: Observation, updated: str) -> None:
+def test_the_next_progress_follows_from_the_prompt(
+    subtask: str, progress: str, observation: Observation, updated: str
+) -> None:
     assert update(local_progress.State(subtask, progress, "go", observation)) == updated
 
 
 @given(st.lists(st.sampled_from([f"{kind} {n}" for kind in ("drawer", "shelf") for n in range(1, 13)]), unique=True))
-def test_what_was_checked_is_neither_lost_nor_added_to(order: list[str]) -> None:
+def test_progress_lists_exactly_the_checked_places(order: list[str]) -> None:
     progress = NOTHING
     for place in order:
         progress = update(local_progress.State("find pen", progress, "go", seen(f"At {place}: nothing.")))
@@ -173,12 +177,12 @@ def test_what_was_checked_is_neither_lost_nor_added_to(order: list[str]) -> None
         "look cd 1 under desklamp",
     ],
 )
-def test_a_subtask_is_read_as_it_is_written(written: str) -> None:
+def test_subtasks_round_trip(written: str) -> None:
     assert str(parse(written)) == written
 
 
 @pytest.mark.parametrize("written", ["dance", "find", "heat mug", "put pen 2 in drawer", "find pen, not pen 1", ""])
-def test_what_is_no_subtask_is_not_taken_for_one(written: str) -> None:
+def test_other_text_does_not_parse_as_a_subtask(written: str) -> None:
     assert parse(written) is None
 
 
@@ -188,7 +192,7 @@ def segment(subtask: str, answer: str) -> Segment:
 
 
 @pytest.mark.parametrize(
-    ("subtask", "answer", "told"),
+    ("subtask", "answer", "expected"),
     [
         ("find pen", "You pick up the pen 1 from the desk 1.", True),
         ("find pen", "You pick up the pencil 1 from the desk 1.", False),
@@ -202,23 +206,23 @@ def segment(subtask: str, answer: str) -> Segment:
         ("sing", "Nothing happens.", None),
     ],
 )
-def test_whether_a_subtask_was_achieved(subtask: str, answer: str, told: bool | None) -> None:
-    assert achieved(segment(subtask, answer)) is told
+def test_achievement_follows_from_the_observation(subtask: str, answer: str, expected: bool | None) -> None:
+    assert achieved(segment(subtask, answer)) is expected
 
 
-def test_mistakes_never_reach_what_is_wanted() -> None:
+def test_noise_never_takes_the_object_that_is_searched() -> None:
     state = low_level.State("find pen", NOTHING, seen("At desk 1: cd 1, pen 1. At drawer 1: closed."))
-    made = {mistake(state, "", random.Random(number)) for number in range(200)}
-    assert "take cd 1 from desk 1" in made
-    assert {"go to bed 1", "go to desk 1", "take pen 2 from desk 1", "take pen 2 from drawer 1"} <= made
-    assert "take pen 1 from desk 1" not in made
+    mistakes = {mistake(state, "", random.Random(number)) for number in range(200)}
+    assert "take cd 1 from desk 1" in mistakes
+    assert {"go to bed 1", "go to desk 1", "take pen 2 from desk 1", "take pen 2 from drawer 1"} <= mistakes
+    assert "take pen 1 from desk 1" not in mistakes
     carrying = low_level.State("put pen 1 in bed 1", NOTHING, seen("At desk 1: cd 1.", held="pen 1"))
-    made = {mistake(carrying, "", random.Random(number)).split(" ")[0] for number in range(50)}
-    assert made == {"go", "take"}
+    mistakes = {mistake(carrying, "", random.Random(number)).split(" ")[0] for number in range(50)}
+    assert mistakes == {"go", "take"}
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
     pytest.importorskip("alfworld", reason="needs the alfworld extra")
     data = tmp_path_factory.mktemp("alfworld")
     write_games(data, "train")
@@ -232,18 +236,18 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Episode]:
 
 
 @pytest.mark.alfworld
-def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Episode]) -> None:
-    assert [demonstration.success for demonstration in shown] == [True] * 12
-    clean = shown[::2]
+def test_every_task_type_is_solved_with_and_without_noise(demonstrations: list[Episode]) -> None:
+    assert [demonstration.success for demonstration in demonstrations] == [True] * 12
+    clean = demonstrations[::2]
     assert all(step.is_valid_action for demonstration in clean for step in demonstration.steps)
-    kinds = dict(
+    subtask_types = dict(
         zip(
             TASK_TYPES,
             (tuple(segment.subtask.split()[0] for segment in episode.segments) for episode in clean),
             strict=True,
         )
     )
-    assert kinds == {
+    assert subtask_types == {
         "pick_and_place_simple": ("find", "put"),
         "look_at_obj_in_light": ("find", "look"),
         "pick_clean_then_place_in_recep": ("find", "clean", "put"),
@@ -254,25 +258,25 @@ def test_every_game_of_the_home_is_won_mistakes_or_not(shown: list[Episode]) -> 
 
 
 @pytest.mark.alfworld
-def test_subtasks_are_achieved_as_they_end(shown: list[Episode]) -> None:
-    for demonstration in shown[::2]:
-        assert all(achieved(told) for told in demonstration.segments)
-        assert all(told.ended_by == "policy" for told in demonstration.segments)
+def test_completed_subtasks_are_achieved(demonstrations: list[Episode]) -> None:
+    for demonstration in demonstrations[::2]:
+        assert all(achieved(ended) for ended in demonstration.segments)
+        assert all(ended.ended_by == "policy" for ended in demonstration.segments)
 
 
 @pytest.mark.alfworld
-def test_whatever_is_said_can_be_said_again_from_the_prompt_alone(shown: list[Episode]) -> None:
-    cut = [t for demonstration in shown for t in transitions(demonstration) if t.clone_mask]
+def test_equal_prompts_have_equal_utterances(demonstrations: list[Episode]) -> None:
+    cut = [t for demonstration in demonstrations for t in transitions(demonstration) if t.clone_mask]
     assert {role: len(found) for role, found in conflicting(cut).items()} == dict.fromkeys(Role, 0)
     assert max(len(transition.state) for transition in cut) < 900
 
 
-def test_every_thing_has_places_to_look_for_it_in() -> None:
+def test_every_object_has_places_to_search() -> None:
     table = search.places()
     assert len(table) > 50
     assert table["desklamp"][0] == "desk"
     assert all(len(set(kinds)) == len(kinds) for kinds in table.values())
 
 
-def test_the_expert_is_found(tmp_path: Path) -> None:
+def test_alfworld_has_an_expert(tmp_path: Path) -> None:
     assert expert_for("alfworld") is alfworld.EXPERT

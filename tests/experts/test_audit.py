@@ -1,4 +1,4 @@
-"""The audit of demonstrations, by hand-computed example."""
+"""The audit of demonstrations against figures computed by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from step_hrl.experts.audit import as_plain, audit, table
 from step_hrl.types import Episode, Observation, Role, Segment, Step, Task
 
 
-def shown(name: str, variation: int, actions: list[str], success: bool = True) -> Episode:
-    """One subtask; every observation is the same, the progress tells how many actions were taken."""
+def demonstration(name: str, variation: int, actions: list[str], success: bool = True) -> Episode:
+    """One subtask; observations are equal, and the progress counts the actions taken."""
     steps = tuple(
         Step(Observation("o"), f"p{n}", action, n == len(actions) - 1, 0.0, Observation("o"), f"p{n + 1}")
         for n, action in enumerate(actions)
@@ -19,12 +19,12 @@ def shown(name: str, variation: int, actions: list[str], success: bool = True) -
     return Episode(f"{name}{variation}", Task("w", name, variation, "train", "c"), (segment,), 1.0, success, 0, facts)
 
 
-def test_figures_by_hand() -> None:
+def test_figures_match_values_computed_by_hand() -> None:
     report = audit(
         [
-            shown("a", 0, ["x", "y"]),
-            shown("a", 1, ["x", "z"], success=False),
-            shown("b", 0, ["x"]),
+            demonstration("a", 0, ["x", "y"]),
+            demonstration("a", 1, ["x", "z"], success=False),
+            demonstration("b", 0, ["x"]),
         ]
     )
     first = report["a"]
@@ -38,26 +38,26 @@ def test_figures_by_hand() -> None:
     assert report["all"].paths == {"rules": 3}
 
 
-def test_a_failed_demonstration_counts() -> None:
-    broken = replace(shown("a", 0, ["x"], success=False), segments=(), provenance={}, error="worker: died")
+def test_failed_demonstrations_are_counted() -> None:
+    broken = replace(demonstration("a", 0, ["x"], success=False), segments=(), provenance={}, error="worker: died")
     report = audit([broken])["all"]
     assert (report.episodes, report.success_share, report.paths) == (1, 0.0, {"unknown": 1})
 
 
-def test_mistakes_put_in_on_purpose_are_no_conflict() -> None:
-    whole, slipped = shown("a", 0, ["x", "y"]), shown("a", 1, ["z", "y"])
-    segment = slipped.segments[0]
+def test_noise_actions_are_not_conflicts() -> None:
+    clean, noisy = demonstration("a", 0, ["x", "y"]), demonstration("a", 1, ["z", "y"])
+    segment = noisy.segments[0]
     steps = (replace(segment.steps[0], is_noise=True), segment.steps[1])
-    slipped = replace(slipped, segments=(replace(segment, steps=steps),))
-    assert audit([whole, slipped])["a"].conflicts[Role.LOW] == 0.0
-    assert audit([whole, shown("a", 1, ["z", "y"])])["a"].conflicts[Role.LOW] == 0.5
+    noisy = replace(noisy, segments=(replace(segment, steps=steps),))
+    assert audit([clean, noisy])["a"].conflicts[Role.LOW] == 0.0
+    assert audit([clean, demonstration("a", 1, ["z", "y"])])["a"].conflicts[Role.LOW] == 0.5
 
 
-def test_audits_can_be_written_and_shown() -> None:
-    report = audit([shown("a", 0, ["x"])])
+def test_an_audit_converts_to_plain_data_and_to_a_table() -> None:
+    report = audit([demonstration("a", 0, ["x"])])
     assert as_plain(report)["a"]["conflicts"] == {"high": 0.0, "low": 0.0, "progress": 0.0}
     assert table(report).row_count == 2
 
 
-def test_no_demonstrations_no_audit() -> None:
+def test_the_audit_of_no_demonstrations_is_empty() -> None:
     assert audit([]) == {}

@@ -1,4 +1,4 @@
-"""An expert as an engine: answers from states, noise from the job alone, scripts, and the end of its knowledge."""
+"""An expert as an engine: answers from states, noise from the job, scripts, and states without an answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_expert_solves_tasks_as_an_engine_and_costs_no_tokens() -> None:
     assert ExpertEngine(EXPERT).provenance() == {"expert": EXPERT.name}
 
 
-def test_noise_follows_from_the_job_alone() -> None:
+def test_noise_depends_on_the_job_only() -> None:
     engine = NoisyEngine(ExpertEngine(EXPERT), EXPERT, 0.3)
     together, [alone] = played(engine), played(NoisyEngine(ExpertEngine(EXPERT), EXPERT, 0.3), JOBS[1:2])
     assert encode_line(together[1]) == encode_line(alone)
@@ -49,7 +49,7 @@ def test_noise_follows_from_the_job_alone() -> None:
     assert [step.action for step in other.steps] != [step.action for step in alone.steps]
 
 
-def test_noisy_steps_are_marked_and_complete_nothing() -> None:
+def test_noisy_steps_are_marked_and_complete_no_subtask() -> None:
     steps = [step for episode in played(NoisyEngine(ExpertEngine(EXPERT), EXPERT, 0.3)) for step in episode.steps]
     noisy = [step for step in steps if step.is_noise]
     assert 0.1 < len(noisy) / len(steps) < 0.5
@@ -57,7 +57,7 @@ def test_noisy_steps_are_marked_and_complete_nothing() -> None:
     assert all(step.is_valid_action for step in steps if not step.is_noise)
 
 
-def test_an_episode_ends_where_the_expert_knows_no_answer() -> None:
+def test_an_episode_ends_if_the_expert_has_no_answer() -> None:
     silent = replace(EXPERT, decide=lambda state: EXPERT.decide(state) if state.local_progress == "None" else None)
     [episode] = played(ExpertEngine(silent), JOBS[:1])
     assert (episode.success, episode.error, episode.ending) == (False, None, "failure")
@@ -66,23 +66,23 @@ def test_an_episode_ends_where_the_expert_knows_no_answer() -> None:
     assert played(ExpertEngine(mute), JOBS[:1])[0].segments == ()
 
 
-def test_a_script_is_followed_from_its_start_in_each_episode() -> None:
+def test_each_episode_follows_the_script_from_its_start() -> None:
     task = WORLD.tasks("train", ["put-two"])[2]
-    shown = show(WORLD.open().env(), task)
+    demonstration = show(WORLD.open().env(), task)
     lines = [
         line
-        for segment in shown.segments
+        for segment in demonstration.segments
         for line in (segment.subtask, *(f"{step.action}; {step.subtask_done}" for step in segment.steps))
     ]
     script = Script(EXPERT, {Job(task): lines})
     for _ in range(2):
         [episode] = played(ExpertEngine(EXPERT, script.answer), [Job(task)])
-        assert replace(episode, provenance={}) == replace(shown, provenance={})
+        assert replace(episode, provenance={}) == replace(demonstration, provenance={})
     [cut] = played(ExpertEngine(EXPERT, Script(EXPERT, {Job(task): lines[:4]}).answer), [Job(task)])
     assert len(cut.steps) == 3
 
 
-def test_no_expert_reads_a_transcript() -> None:
+def test_an_expert_cannot_answer_from_a_transcript() -> None:
     with pytest.raises(WorldError, match="cannot answer from a transcript; use an agent that reads one step"):
         played(ExpertEngine(EXPERT), JOBS[:1], FlatAgent(Bounds(1000)))
 

@@ -29,24 +29,25 @@ def demonstrations() -> list[Episode]:
 
 
 def steps_of(demonstrations: list[Episode]) -> list[tuple[Segment, Step]]:
-    return [(segment, step) for shown in demonstrations for segment in shown.segments for step in segment.steps]
+    return [(segment, step) for episode in demonstrations for segment in episode.segments for step in segment.steps]
 
 
-def test_every_task_is_solved_within_its_means(demonstrations: list[Episode]) -> None:
-    for shown in demonstrations:
-        assert shown.success
-        assert shown.score == shown.total_reward == 1.0
-        assert len(shown.steps) <= 25
-        assert all(step.is_valid_action for step in shown.steps)
-        assert shown.steps[-1].next_local_progress is None
-        assert shown.task.instruction
+def test_every_task_is_solved_with_valid_actions(demonstrations: list[Episode]) -> None:
+    for episode in demonstrations:
+        assert episode.success
+        assert episode.score == episode.total_reward == 1.0
+        assert len(episode.steps) <= 25
+        assert all(step.is_valid_action for step in episode.steps)
+        assert episode.steps[-1].next_local_progress is None
+        assert episode.task.instruction
 
 
-def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Episode]) -> None:
-    kinds = {
-        shown.task.name: tuple(segment.subtask.split()[0] for segment in shown.segments) for shown in demonstrations
+def test_each_task_has_its_sequence_of_subtask_types(demonstrations: list[Episode]) -> None:
+    types = {
+        episode.task.name: tuple(segment.subtask.split()[0] for segment in episode.segments)
+        for episode in demonstrations
     }
-    assert kinds == {
+    assert types == {
         "put-one": ("find", "put"),
         "clean-then-put": ("find", "clean", "put"),
         "put-two": ("find", "put", "find", "put"),
@@ -54,11 +55,11 @@ def test_the_kinds_of_subtasks_are_counted_by_segment(demonstrations: list[Episo
     }
 
 
-def test_each_segment_follows_from_the_one_before(demonstrations: list[Episode]) -> None:
-    for shown in demonstrations:
+def test_each_segment_continues_the_previous_one(demonstrations: list[Episode]) -> None:
+    for episode in demonstrations:
         completed: tuple[str, ...] = ()
-        progress, observation = NOTHING, shown.steps[0].observation
-        for segment in shown.segments:
+        progress, observation = NOTHING, episode.steps[0].observation
+        for segment in episode.segments:
             assert segment.ended_by == "policy"
             assert segment.completed_subtasks == completed
             assert segment.previous_final_progress == progress
@@ -68,12 +69,12 @@ def test_each_segment_follows_from_the_one_before(demonstrations: list[Episode])
             observation = segment.steps[-1].next_observation
 
 
-def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
-    shown = demonstrate(Task("pantry", "put-two", 2, "train"))
-    first = shown.segments[0]
-    said = [(step.action, step.local_progress) for step in first.steps]
+def test_the_expert_searches_for_objects() -> None:
+    episode = demonstrate(Task("pantry", "put-two", 2, "train"))
+    first = episode.segments[0]
+    decisions = [(step.action, step.local_progress) for step in first.steps]
     assert first.subtask == "find plate"
-    assert said == [
+    assert decisions == [
         ("open fridge", "None"),
         ("go to bathroom", "None"),
         ("go to bedroom", "visited bedroom, bathroom"),
@@ -87,7 +88,7 @@ def test_the_expert_searches_and_does_not_know_where_things_are() -> None:
     assert first.final_progress == "done take plate"
 
 
-def test_what_is_taken_was_in_sight_before(demonstrations: list[Episode]) -> None:
+def test_only_visible_objects_are_taken(demonstrations: list[Episode]) -> None:
     takes = [step for _, step in steps_of(demonstrations) if step.action.startswith("take ")]
     assert len(takes) == 1600
     assert all(step.action.removeprefix("take ").title() in (step.observation.look or "") for step in takes)
@@ -97,11 +98,13 @@ def test_equal_prompts_get_equal_replies(demonstrations: list[Episode]) -> None:
     replies: dict[str, str] = {}
     for segment, step in steps_of(demonstrations):
         low = low_level.State(segment.subtask, step.local_progress, step.observation)
-        said = low_level.utterance(low_level.Decision(step.action, step.subtask_done))
-        assert replies.setdefault(low_level.render(low), said) == said
+        utterance = low_level.utterance(low_level.Decision(step.action, step.subtask_done))
+        assert replies.setdefault(low_level.render(low), utterance) == utterance
         if step.next_local_progress is not None:
-            told = local_progress.State(segment.subtask, step.local_progress, step.action, step.next_observation)
-            assert replies.setdefault(local_progress.render(told), step.next_local_progress) == step.next_local_progress
+            after = local_progress.State(segment.subtask, step.local_progress, step.action, step.next_observation)
+            assert (
+                replies.setdefault(local_progress.render(after), step.next_local_progress) == step.next_local_progress
+            )
             assert local_progress.parse(step.next_local_progress) == step.next_local_progress
 
 
@@ -113,7 +116,7 @@ def test_prompts_are_short(demonstrations: list[Episode]) -> None:
     assert max(lengths) < 60
 
 
-def test_the_action_limit_truncates() -> None:
+def test_max_episode_steps_truncates() -> None:
     episode = demonstrate(Task("pantry", "put-two", 2, "train"), max_episode_steps=3)
     assert len(episode.steps) == 3
     assert episode.steps[-1].truncated
@@ -122,25 +125,25 @@ def test_the_action_limit_truncates() -> None:
     assert (episode.score, episode.success) == (0.0, False)
 
 
-def test_it_says_what_it_cannot_read() -> None:
+def test_unknown_instructions_and_tasks_are_errors() -> None:
     with pytest.raises(WorldError, match="cannot read 'bake a cake"):
         pantry.plan("bake a cake")
     with pytest.raises(WorldError, match="no task"):
         demonstrate(Task("pantry", "bake", 0, "train"))
 
 
-def test_no_expert_for_an_unknown_world() -> None:
+def test_an_unknown_world_has_no_expert() -> None:
     with pytest.raises(WorldError, match="did you mean pantry"):
         expert_for("pantri")
 
 
 @given(st.text(), st.text(), st.text(), st.builds(Observation, st.text(), st.none() | st.text(), st.none() | st.text()))
-def test_it_answers_whatever_it_reads(subtask: str, progress: str, action: str, observation: Observation) -> None:
+def test_any_prompt_has_an_answer(subtask: str, progress: str, action: str, observation: Observation) -> None:
     assert pantry.decide(low_level.State(subtask, progress, observation)) == ("look", False)
     assert pantry.update(local_progress.State(subtask, progress, action, observation)) == progress
 
 
-def test_completed_subtasks_are_not_named_again() -> None:
+def test_completed_subtasks_are_not_repeated() -> None:
     observation = Observation("")
     named = [
         pantry.next_subtask(high_level.State("put clean mug on shelf", completed, NOTHING, observation))
@@ -149,10 +152,10 @@ def test_completed_subtasks_are_not_named_again() -> None:
     assert named == ["find mug", "clean mug in sink", "put mug on shelf"]
 
 
-def test_everything_the_expert_completes_was_achieved(demonstrations: list[Episode]) -> None:
-    for shown in demonstrations:
-        assert all(pantry.achieved(segment) for segment in shown.segments)
-        # Cut before its last action, nothing is.
-        cut = [replace(segment, steps=segment.steps[:-1]) for segment in shown.segments]
+def test_every_subtask_that_the_expert_completes_is_achieved(demonstrations: list[Episode]) -> None:
+    for episode in demonstrations:
+        assert all(pantry.achieved(segment) for segment in episode.segments)
+        # Without its last action, no subtask is achieved.
+        cut = [replace(segment, steps=segment.steps[:-1]) for segment in episode.segments]
         assert not any(pantry.achieved(segment) for segment in cut)
     assert pantry.achieved(replace(demonstrations[0].segments[0], subtask="sing a song")) is None

@@ -1,4 +1,4 @@
-"""The three prompts, pinned, and what parses back from them."""
+"""Snapshots of the three prompts, and round trips of their replies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_local_progress_prompt_snapshot() -> None:
     assert local_progress.render(state) == PROGRESS_PROMPT
 
 
-def test_what_a_world_does_not_offer_is_left_out() -> None:
+def test_missing_observation_fields_are_left_out() -> None:
     prompt = low_level.render(low_level.State("g", "None", Observation("Nothing happens.")))
     assert prompt == "Take the next action.\nSubtask: g\nProgress: None\nObservation: Nothing happens.\nAction:"
 
@@ -81,21 +81,21 @@ def test_high_level_and_progress_round_trip(words: str) -> None:
 
 
 @given(st.text(max_size=3000))
-def test_parsers_answer_or_refuse_and_nothing_else(reply: str) -> None:
+def test_parsers_return_a_bounded_line_or_raise_unreadable_reply(reply: str) -> None:
     for parse, bound in ((high_level.parse, 300), (low_level.parse, 300), (local_progress.parse, 800)):
         try:
             parsed = parse(reply)
         except UnreadableReply:
             continue
-        said = parsed.action if isinstance(parsed, low_level.Decision) else parsed
-        assert 0 < len(said) <= bound
-        assert said == text.one_line(said)
+        line = parsed.action if isinstance(parsed, low_level.Decision) else parsed
+        assert 0 < len(line) <= bound
+        assert line == text.one_line(line)
 
 
 @pytest.mark.parametrize(
     "reply", ["", "  \n ", "go to kitchen", "go to kitchen; maybe", "; True", "x" * 301 + "; True"]
 )
-def test_low_level_refuses(reply: str) -> None:
+def test_low_level_refuses_malformed_replies(reply: str) -> None:
     with pytest.raises(UnreadableReply):
         low_level.parse(reply)
 
@@ -108,7 +108,7 @@ TEXTS = st.text(max_size=4000)
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_prompts_stay_bounded_whatever_the_world_says(answer: str, look: str, inventory: str) -> None:
+def test_prompts_stay_bounded_for_any_observation(answer: str, look: str, inventory: str) -> None:
     observation = Observation(answer, look, inventory)
     prompt = low_level.render(low_level.State("g", "p", observation))
     assert len(prompt) <= 200 + text.TEXT_CHARACTERS + text.LOOK_CHARACTERS + text.INVENTORY_CHARACTERS
@@ -122,6 +122,6 @@ def test_completed_subtasks_stay_bounded_and_are_counted() -> None:
     assert "subtask 75;" not in prompt
 
 
-def test_facts_are_never_shortened() -> None:
-    fact = "x" * 790
-    assert fact in low_level.render(low_level.State("g", fact, Observation("", "look " * 2000)))
+def test_progress_is_never_shortened() -> None:
+    progress = "x" * 790
+    assert progress in low_level.render(low_level.State("g", progress, Observation("", "look " * 2000)))

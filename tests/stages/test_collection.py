@@ -1,4 +1,4 @@
-"""Which episodes are collected, and which of them stage 2 refuses."""
+"""Jobs of a collection round, and the collected episodes that stage 2 refuses."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def episode(*rewards: float, truncated: bool = False) -> Episode:
     return Episode("e", TASKS[0], (segment,), sum(rewards), sum(rewards) == 1, provenance={TOKENIZER: "abc"})
 
 
-def test_no_two_rounds_and_repeats_play_the_same_episode() -> None:
+def test_rounds_and_repeats_have_distinct_jobs() -> None:
     config = CollectionConfig(repeats=2)
     first, second = (collection_jobs(TASKS, config, 7, number) for number in (1, 2))
     assert len({job.id for job in (*first, *second)}) == 12
     assert first == collection_jobs(TASKS, config, 7, 1)
 
 
-def test_episodes_that_would_teach_something_wrong_are_refused() -> None:
+def test_wrong_rewards_and_another_tokenizer_are_refused() -> None:
     sound = [episode(0.5, 0.5), episode(0.25, -0.25)]
     check_rewards(FILE, sound)
     check_tokenizer(FILE, sound, "abc")
@@ -45,18 +45,18 @@ def test_episodes_that_would_teach_something_wrong_are_refused() -> None:
         check_rewards(FILE, [episode(float("nan"))])
 
 
-def test_a_broken_episode_keeps_the_score_it_had() -> None:
+def test_an_episode_with_an_error_may_have_another_score_than_its_rewards() -> None:
     check_rewards(FILE, [replace(episode(0.25), score=0.0, error="worker lost")])
 
 
-def test_endings_are_counted_task_by_task() -> None:
+def test_endings_are_counted_for_each_task() -> None:
     cut = episode(0.25, truncated=True)
     unreadable = replace(cut, segments=(replace(cut.segments[0], steps=(), ended_by="unreadable"),), score=0.0)
-    told = [episode(1.0), episode(0.5), cut, unreadable, replace(cut, error="lost")]
-    assert [e.ending for e in told] == ["success", "failure", "limit", "unreadable", "error"]
+    episodes = [episode(1.0), episode(0.5), cut, unreadable, replace(cut, error="lost")]
+    assert [e.ending for e in episodes] == ["success", "failure", "limit", "unreadable", "error"]
     console = Console(width=120, record=True, quiet=True)
     console.quiet = False
-    with console.capture() as said:
-        console.print(endings_table(told))
-    row = next(line for line in said.get().splitlines() if line.strip("│ ").startswith("all"))
+    with console.capture() as printed:
+        console.print(endings_table(episodes))
+    row = next(line for line in printed.get().splitlines() if line.strip("│ ").startswith("all"))
     assert [cell.strip() for cell in row.strip("│").split("│")] == ["all", "5", "40.0", "20", "20", "20", "20", "20"]

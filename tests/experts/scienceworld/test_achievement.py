@@ -1,4 +1,4 @@
-"""Whether subtasks were achieved, from what the world said."""
+"""Whether a subtask was achieved, from its observations and rewards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def segment(subtask: str, *answers: str, look: str = "", inventory: str = "", re
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("ended", "expected"),
     [
         (segment("go to the kitchen", "You move to the kitchen.", look="kitchen: stove | Doors: hall open"), True),
         (segment("go to the kitchen", "The door is now open.", look="hall: table | Doors: kitchen open"), False),
@@ -30,15 +30,15 @@ def segment(subtask: str, *answers: str, look: str = "", inventory: str = "", re
         (segment("become a bird", "No known action matches that input."), None),
     ],
 )
-def test_what_the_world_said_tells(told: Segment, expected: bool | None) -> None:
-    assert achieved(told) is expected
+def test_achievement_follows_from_the_observations(ended: Segment, expected: bool | None) -> None:
+    assert achieved(ended) is expected
 
 
-def test_the_judge_asks_the_texts_then_the_score_then_believes() -> None:
-    judge = verifier_for("scienceworld")
-    assert judge(segment("go to the kitchen", "Done.", look="kitchen: stove"))
-    assert not judge(segment("go to the kitchen", "Done.", look="hall: table"))
-    assert not judge(segment("focus on the parrot", "You focus on the parrot.", reward=-0.5))
-    assert judge(segment("become a bird", "Done.", reward=0.1))
-    assert judge(segment("become a bird", "Done."))
+def test_the_verifier_uses_texts_then_rewards_then_trusts_the_policy() -> None:
+    verify = verifier_for("scienceworld")
+    assert verify(segment("go to the kitchen", "Done.", look="kitchen: stove"))
+    assert not verify(segment("go to the kitchen", "Done.", look="hall: table"))
+    assert not verify(segment("focus on the parrot", "You focus on the parrot.", reward=-0.5))
+    assert verify(segment("become a bird", "Done.", reward=0.1))
+    assert verify(segment("become a bird", "Done."))
     assert verifier_for("a world of one's own")(segment("become a bird", "Done."))

@@ -1,4 +1,4 @@
-"""The whole expert in a world of doors and one animal, without a simulator; then in the real one."""
+"""The expert in a small world of doors and one animal without a simulator, and in the real ScienceWorld."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOLD += ["go to outside", "focus on egg parrot"]
 
 
 class House:
-    """Rooms, doors, and a parrot egg outside; ``instruction`` may be one that no rule knows."""
+    """Rooms, doors, and a parrot egg outside; ``instruction`` may be one that no rule covers."""
 
     def __init__(self, instruction: str = "Your task is to find the animal with the longest life span.") -> None:
         self.instruction = instruction
@@ -64,8 +64,8 @@ class House:
 TASK = Task("scienceworld", "lifespan-longest-lived", 0, "train")
 
 
-def assert_told_by_the_rules(episode: Episode) -> None:
-    """Each progress, and in the rules' episodes each decision, follows from exactly what its role reads."""
+def assert_follows_from_prompts(episode: Episode) -> None:
+    """Each progress update, and in rule-based episodes each decision, is a function of its role's prompt."""
     rules = episode.provenance["path"] == "rules"
     for segment in episode.segments:
         if rules:
@@ -81,49 +81,49 @@ def assert_told_by_the_rules(episode: Episode) -> None:
                 decision = low_level.act(segment.subtask, step.local_progress, step.observation)
                 assert decision == (step.action, step.subtask_done)
             if step.next_local_progress is not None:
-                told = progress.update(segment.subtask, step.local_progress, step.action, step.next_observation)
-                assert told == step.next_local_progress
+                updated = progress.update(segment.subtask, step.local_progress, step.action, step.next_observation)
+                assert updated == step.next_local_progress
 
 
-def test_the_rules_solve_what_they_know() -> None:
-    shown = show(House(), TASK)
-    assert [segment.subtask for segment in shown.segments] == ["go to the outside", "focus on the parrot egg"]
-    assert [step.action for step in shown.steps] == [
+def test_rules_solve_the_tasks_that_they_cover() -> None:
+    episode = show(House(), TASK)
+    assert [segment.subtask for segment in episode.segments] == ["go to the outside", "focus on the parrot egg"]
+    assert [step.action for step in episode.steps] == [
         "open door to kitchen",
         "go to kitchen",
         "open door to outside",
         "go to outside",
         "focus on parrot egg",
     ]
-    assert shown.success
-    assert shown.provenance["path"] == "rules"
-    assert shown.steps[-1].terminated
-    assert shown.steps[-1].next_local_progress is None
-    assert_told_by_the_rules(shown)
-
-
-def misled() -> Episode:
-    """The first demonstration in which the high level names what is not there."""
-    tried = (show(House(), TASK, action_noise=0.3, repeat=repeat) for repeat in range(99))
-    return next(shown for shown in tried if any(segment.is_noise for segment in shown.segments))
-
-
-def test_a_subtask_named_by_mistake_is_given_up() -> None:
-    episode = misled()
     assert episode.success
-    wrong = next(number for number, segment in enumerate(episode.segments) if segment.is_noise)
-    given_up, following = episode.segments[wrong], episode.segments[wrong + 1]
+    assert episode.provenance["path"] == "rules"
+    assert episode.steps[-1].terminated
+    assert episode.steps[-1].next_local_progress is None
+    assert_follows_from_prompts(episode)
+
+
+def episode_with_a_noise_subtask() -> Episode:
+    """The first demonstration in which a noise subtask names an absent object."""
+    episodes = (show(House(), TASK, action_noise=0.3, repeat=repeat) for repeat in range(99))
+    return next(episode for episode in episodes if any(segment.is_noise for segment in episode.segments))
+
+
+def test_a_noise_subtask_is_given_up() -> None:
+    episode = episode_with_a_noise_subtask()
+    assert episode.success
+    noisy = next(number for number, segment in enumerate(episode.segments) if segment.is_noise)
+    given_up, following = episode.segments[noisy], episode.segments[noisy + 1]
     thing = given_up.subtask.removeprefix("focus on the ")
     assert thing not in (given_up.first_observation.look or "")
     assert (given_up.steps[-1].action, given_up.steps[-1].subtask_done) == ("look around", True)
     assert given_up.ended_by == "policy"
     assert given_up.final_progress == following.previous_final_progress == f"missing: {thing}"
     assert given_up.subtask in following.completed_subtasks
-    assert any(segment.subtask == "focus on the parrot egg" for segment in episode.segments[wrong + 1 :])
+    assert any(segment.subtask == "focus on the parrot egg" for segment in episode.segments[noisy + 1 :])
 
 
-def test_a_mistake_of_the_high_level_is_never_cloned() -> None:
-    episode = misled()
+def test_a_noise_subtask_is_never_cloned() -> None:
+    episode = episode_with_a_noise_subtask()
     named = [sample for sample in transitions(episode) if sample.role is Role.HIGH]
     assert [sample.clone_mask for sample in named] == [not segment.is_noise for segment in episode.segments]
     low = [sample for sample in transitions(episode) if sample.role is Role.LOW]
@@ -131,37 +131,37 @@ def test_a_mistake_of_the_high_level_is_never_cloned() -> None:
 
 
 @pytest.mark.parametrize("config", [FlatConfig(), NoHierarchyConfig()])
-def test_who_names_no_subtask_gives_none_up(config: AgentConfig) -> None:
-    episode = misled()
+def test_agents_without_subtasks_do_not_clone_the_steps_of_a_noise_subtask(config: AgentConfig) -> None:
+    episode = episode_with_a_noise_subtask()
     cut = agent_for(config).transitions(episode, trust_policy)
     acted = [sample for sample in cut if sample.role is Role.LOW]
-    mistaken = [bool(segment.is_noise) or step.is_noise for segment in episode.segments for step in segment.steps]
-    assert [sample.clone_mask for sample in acted] == [not mistake for mistake in mistaken]
+    noise = [bool(segment.is_noise) or step.is_noise for segment in episode.segments for step in segment.steps]
+    assert [sample.clone_mask for sample in acted] == [not is_noise for is_noise in noise]
     assert not any("missing" in sample.utterance for sample in cut)
 
 
-def test_gold_is_cleaned_where_no_rule_knows_the_task() -> None:
-    shown = show(House("Your task is to dance."), TASK)
-    assert shown.provenance["path"] == "renamed"
-    assert [step.action for step in shown.steps][-1] == "focus on parrot egg"
-    assert len(shown.steps) == 5
-    assert shown.total_reward == shown.score == 1.0
-    assert_told_by_the_rules(shown)
+def test_gold_actions_are_cleaned_for_tasks_without_rules() -> None:
+    episode = show(House("Your task is to dance."), TASK)
+    assert episode.provenance["path"] == "renamed"
+    assert [step.action for step in episode.steps][-1] == "focus on parrot egg"
+    assert len(episode.steps) == 5
+    assert episode.total_reward == episode.score == 1.0
+    assert_follows_from_prompts(episode)
 
 
-def test_the_action_limit_truncates() -> None:
-    shown = show(House(), TASK, max_episode_steps=3)
-    assert len(shown.steps) == 3
-    assert shown.steps[-1].truncated
-    assert shown.segments[-1].ended_by == "limit"
-    assert not shown.success
+def test_max_episode_steps_truncates() -> None:
+    episode = show(House(), TASK, max_episode_steps=3)
+    assert len(episode.steps) == 3
+    assert episode.steps[-1].truncated
+    assert episode.segments[-1].ended_by == "limit"
+    assert not episode.success
 
 
 def a_step(before: Observation, action: str, after: Observation) -> Step:
     return Step(before, "None", action, False, 0.0, after, None)
 
 
-def test_cleaning_leaves_out_what_does_nothing_and_names_things_by_their_answers() -> None:
+def test_cleaning_removes_actions_without_effect_and_names_objects_as_observed() -> None:
     before, after = Observation("", "kitchen: jug", "orange"), Observation("", "kitchen: jug", "jug")
     steps = [
         a_step(before, "look around", Observation("You look around.")),
@@ -174,7 +174,7 @@ def test_cleaning_leaves_out_what_does_nothing_and_names_things_by_their_answers
     assert cleaning.rename(steps) == ["move pillow to red box", "wait1"]
 
 
-def test_any_path_is_cut_into_subtasks() -> None:
+def test_any_path_is_segmented_into_subtasks() -> None:
     actions = ["open door to kitchen", "go to kitchen", "pick up apple seed", "0", "wait1", "wait1", "sing"]
     assert segmentation.cut(actions) == [
         ("go", "go to the kitchen", 0, 2),
@@ -185,7 +185,7 @@ def test_any_path_is_cut_into_subtasks() -> None:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Iterator[list[Episode]]:
+def demonstrations() -> Iterator[list[Episode]]:
     pytest.importorskip("scienceworld")
     from step_hrl.envs.scienceworld import ScienceWorld
 
@@ -197,19 +197,19 @@ def shown() -> Iterator[list[Episode]]:
 
 
 @pytest.mark.scienceworld
-def test_every_task_of_the_real_world_is_solved(shown: list[Episode]) -> None:
-    assert len(shown) == 24
-    for episode in shown:
+def test_every_scienceworld_task_is_solved(demonstrations: list[Episode]) -> None:
+    assert len(demonstrations) == 24
+    for episode in demonstrations:
         assert episode.success, episode.task.key
         assert episode.provenance["path"] == "rules"
         assert episode.total_reward == pytest.approx(episode.score)
         assert all(len(step.observation.look or "") <= LOOK_CHARACTERS for step in episode.steps)
         assert all(len(step.observation.inventory or "") <= INVENTORY_CHARACTERS for step in episode.steps)
-        assert_told_by_the_rules(episode)
+        assert_follows_from_prompts(episode)
 
 
 @pytest.mark.scienceworld
-def test_no_prompt_of_the_real_world_is_answered_in_two_ways(shown: list[Episode]) -> None:
-    assert audit(shown)["all"].paths == {"rules": 24}
-    samples = [sample for episode in shown for sample in transitions(episode)]
+def test_scienceworld_demonstrations_have_no_conflicts(demonstrations: list[Episode]) -> None:
+    assert audit(demonstrations)["all"].paths == {"rules": 24}
+    samples = [sample for episode in demonstrations for sample in transitions(episode)]
     assert not any(conflicting(samples).values())

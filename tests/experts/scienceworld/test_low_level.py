@@ -267,13 +267,13 @@ POTS = "greenhouse: bee hive closed, flower pot 1 [soil], sink off | Doors: hall
         ("wait for the apple plant to grow", "None", POTS, "", "wait", False),
     ],
 )
-def test_every_kind_of_subtask_is_done_by_what_is_seen(
+def test_the_next_action_follows_from_the_prompt(
     subtask: str, progress: str, look: str, inventory: str, action: str, done: bool
 ) -> None:
     assert act(subtask, progress, Observation("", look, inventory)) == (action, done)
 
 
-def test_a_subtask_of_no_known_kind_is_left_to_others() -> None:
+def test_an_unknown_subtask_has_no_action() -> None:
     assert act("dance", "None", Observation("")) is None
 
 
@@ -284,11 +284,11 @@ def test_a_subtask_of_no_known_kind_is_left_to_others() -> None:
     st.text(max_size=200),
     st.text(max_size=200),
 )
-def test_whatever_is_seen_the_decision_can_be_said_and_read(
+def test_decisions_round_trip_for_any_observation(
     kind: str, word: str, progress: str, look: str, inventory: str
 ) -> None:
     words = dict.fromkeys(subtasks.read(subtasks.SENTENCES[kind]).words, word)
     decision = act(subtasks.say(kind, **words), progress, Observation("", look, inventory))
     if decision is not None and ";" not in look + inventory:
-        said = low_level.utterance(decision)
-        assert low_level.parse(said).subtask_done is decision.subtask_done
+        utterance = low_level.utterance(decision)
+        assert low_level.parse(utterance).subtask_done is decision.subtask_done

@@ -1,4 +1,4 @@
-"""Mistakes put into demonstrations: never the expert's own action, never fatal, the same for the same generator."""
+"""Noise actions in demonstrations: never fatal, and equal for equal generators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KITCHEN = Observation("", "kitchen: jug, stove off | Doors: hallway open, outsid
 
 
 @given(st.integers(), st.sampled_from(["go", "take", "put"]), st.sampled_from(["go to hallway", "pick up jug"]))
-def test_a_mistake_never_focuses_on_what_is_there(seed: int, kind: str, action: str) -> None:
+def test_noise_never_focuses_on_a_present_object(seed: int, kind: str, action: str) -> None:
     mistake = slip(kind, action, KITCHEN, random.Random(seed))
     if mistake.startswith("focus on "):
         assert screen.read(KITCHEN).find(mistake.removeprefix("focus on ")) is None
@@ -25,5 +25,5 @@ def test_a_mistake_never_focuses_on_what_is_there(seed: int, kind: str, action: 
 
 
 @given(st.integers(), st.text(max_size=40), st.text(max_size=200))
-def test_any_surroundings_will_do(seed: int, action: str, look: str) -> None:
+def test_noise_actions_exist_for_any_observation(seed: int, action: str, look: str) -> None:
     assert slip("go", action, Observation("", look, None), random.Random(seed))

@@ -1,4 +1,4 @@
-"""Each family of tasks: what the high level names next, from what its prompt shows."""
+"""The next subtask in each family of tasks, from the high level's prompt."""
 
 from __future__ import annotations
 
@@ -278,16 +278,16 @@ def test_the_next_subtask_follows_from_the_prompt(
     assert next_subtask(instruction, completed, progress, Observation("", look, inventory)) == subtask
 
 
-def test_a_task_of_another_kind_is_left_to_others() -> None:
+def test_an_unknown_task_has_no_subtask() -> None:
     assert next_subtask("Your task is to dance.", (), "None", Observation("")) is None
 
 
-def test_only_subtasks_that_the_prompt_lists_are_remembered() -> None:
+def test_only_subtasks_listed_in_the_prompt_count_as_completed() -> None:
     completed = ("focus on the parrot egg", *["go to the outside"] * 24)
     assert next_subtask(LIFE, completed, "None", Observation("", OUTSIDE)) == "focus on the parrot egg"
 
 
-def test_a_subtask_that_failed_does_not_count_as_done() -> None:
+def test_a_failed_subtask_does_not_count_as_completed() -> None:
     failed = ("go to the outside", "focus on the baby crocodile")
-    told = "not understood: focus on baby crocodile"
-    assert next_subtask(LIFE, failed, told, Observation("", OUTSIDE)) == "focus on the parrot egg"
+    progress = "not understood: focus on baby crocodile"
+    assert next_subtask(LIFE, failed, progress, Observation("", OUTSIDE)) == "focus on the parrot egg"

@@ -24,7 +24,7 @@ OUTSIDE = Observation("This room is called the outside.", "outside: dove egg | D
         ("go to the kitchen", "visited: outside", "visited: outside"),
     ],
 )
-def test_what_a_subtask_names_in_vain_is_told(subtask: str, before: str, after: str) -> None:
+def test_an_absent_object_of_the_subtask_is_recorded(subtask: str, before: str, after: str) -> None:
     assert update(subtask, before, "look around", OUTSIDE) == after
 
 
@@ -84,39 +84,39 @@ UNKNOWN = "No known action matches that input."
         ("waited: 1", "", "The reply could not be read as an action.", "waited: 1; not understood: no action"),
     ],
 )
-def test_each_answer_of_the_world_is_told(before: str, action: str, answer: str, after: str) -> None:
-    told = update("a subtask", before, action, Observation(answer, "kitchen: sink"))
-    assert told == after
+def test_each_observation_is_recorded(before: str, action: str, answer: str, after: str) -> None:
+    updated = update("a subtask", before, action, Observation(answer, "kitchen: sink"))
+    assert updated == after
 
 
-def test_connections_and_the_light_they_make_are_told() -> None:
+def test_connections_and_lit_bulbs_are_recorded() -> None:
     seen = Observation(
         "terminal 2 on aluminum foil is now connected to anode on red light bulb",
         "workshop: aluminum foil, red light bulb on, table [battery, black wire]",
         "orange",
     )
     before = "connected: battery-black wire, battery-blue wire"
-    told = update("test whether", before, "connect aluminum foil terminal 2 to red light bulb anode", seen)
-    assert told == f"{before}, aluminum foil-red light bulb; lit: red light bulb"
+    updated = update("test whether", before, "connect aluminum foil terminal 2 to red light bulb anode", seen)
+    assert updated == f"{before}, aluminum foil-red light bulb; lit: red light bulb"
 
 
-def test_a_light_that_comes_on_later_is_told() -> None:
+def test_a_bulb_that_lights_up_later_is_recorded() -> None:
     seen = Observation("You decide to wait for 1 iterations.", "workshop: table [green light bulb on]")
     assert update("test", "connected: a-b", "wait1", seen) == "connected: a-b; waited: 1; lit: green light bulb"
 
 
 @given(texts, st.text(max_size=900), texts, texts, texts, texts)
-def test_any_progress_can_be_updated_and_read_as_a_reply(
+def test_any_updated_progress_round_trips(
     subtask: str, progress: str, action: str, answer: str, look: str, inventory: str
 ) -> None:
     seen = Observation(answer, look, inventory)
-    told = update(subtask, progress, action, seen)
-    assert told
-    assert len(told) <= CHARACTERS
-    assert local_progress.parse(local_progress.utterance(told)) == told
-    assert update(subtask, progress, action, seen) == told
+    updated = update(subtask, progress, action, seen)
+    assert updated
+    assert len(updated) <= CHARACTERS
+    assert local_progress.parse(local_progress.utterance(updated)) == updated
+    assert update(subtask, progress, action, seen) == updated
 
 
 @given(texts.filter(lambda text: bool(text.strip(" \n;:"))), texts)
-def test_what_was_not_understood_is_told_whatever_it_was(action: str, progress: str) -> None:
+def test_any_invalid_action_is_recorded(action: str, progress: str) -> None:
     assert "not understood:" in update("a subtask", progress, action, Observation(UNKNOWN))

@@ -14,7 +14,7 @@ KITCHEN = Observation(
 )
 
 
-def test_a_screen_is_taken_apart() -> None:
+def test_a_screen_is_parsed() -> None:
     scene = screen.read(KITCHEN)
     assert scene.room == "kitchen"
     assert scene.doors == {"bathroom": False, "hallway": True}
@@ -30,7 +30,7 @@ def test_a_screen_is_taken_apart() -> None:
     assert not scene.holding("banana")
 
 
-def test_names_that_lie_around_twice_are_told_apart_by_their_contents() -> None:
+def test_equal_names_are_distinguished_by_contents() -> None:
     scene = screen.read(KITCHEN)
     full = next(thing for thing in scene.seen() if thing.name == "glass cup" and thing.contents)
     assert scene.call(full) == "glass cup containing apple juice"
@@ -38,36 +38,36 @@ def test_names_that_lie_around_twice_are_told_apart_by_their_contents() -> None:
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
-def test_any_text_can_be_read_as_a_screen(look: str, inventory: str) -> None:
+def test_any_text_parses_as_a_screen(look: str, inventory: str) -> None:
     scene = screen.read(Observation("", look, inventory))
     assert all(thing.name for thing in scene.everything())
 
 
 @given(st.sampled_from(sorted(subtasks.SENTENCES)), st.sampled_from(["chair", "red light bulb", "unknown substance B"]))
-def test_every_sentence_is_read_back(kind: str, word: str) -> None:
+def test_subtask_sentences_round_trip(kind: str, word: str) -> None:
     names = subtasks.read(subtasks.SENTENCES[kind]).words
-    said = subtasks.say(kind, **dict.fromkeys(names, word))
-    assert subtasks.read(said) == (kind, dict.fromkeys(names, word))
+    sentence = subtasks.say(kind, **dict.fromkeys(names, word))
+    assert subtasks.read(sentence) == (kind, dict.fromkeys(names, word))
 
 
-def test_what_is_no_sentence_is_of_another_kind() -> None:
+def test_other_text_parses_as_another_kind_of_subtask() -> None:
     assert subtasks.read("dance") == (subtasks.OTHER, {})
 
 
 @given(st.dictionaries(st.sampled_from(["visited", "holding", "waited", "asked"]), st.text(max_size=300), max_size=4))
-def test_facts_survive_their_text(known: dict[str, str]) -> None:
+def test_facts_round_trip_unless_shortened(known: dict[str, str]) -> None:
     cleaned = {key: facts.clean(value) for key, value in known.items()}
     assert facts.parse(facts.render(cleaned)) == cleaned or len(facts.render(cleaned)) == facts.CHARACTERS
 
 
 @given(st.text(max_size=900))
-def test_any_text_can_be_read_as_facts_and_stays_what_it_became(text: str) -> None:
-    told = facts.render(facts.parse(text))
-    assert len(told) <= facts.CHARACTERS
-    assert facts.render(facts.parse(told)) == told
+def test_parsing_and_rendering_facts_is_idempotent(text: str) -> None:
+    rendered = facts.render(facts.parse(text))
+    assert len(rendered) <= facts.CHARACTERS
+    assert facts.render(facts.parse(rendered)) == rendered
 
 
-def test_long_lists_forget_their_oldest_items() -> None:
+def test_long_lists_drop_their_oldest_items() -> None:
     known: facts.Facts = {}
     for index in range(100):
         facts.add(known, "visited", f"room {index}")
@@ -75,7 +75,7 @@ def test_long_lists_forget_their_oldest_items() -> None:
     assert facts.items(known, "visited")[-1] == "room 99"
 
 
-def test_every_room_leads_to_every_other() -> None:
+def test_every_room_is_reachable_from_every_other() -> None:
     for room in house.NEIGHBOURS:
         for goal in house.NEIGHBOURS:
             here, steps = room, 0
