@@ -22,6 +22,7 @@ DOCS = Path(__file__).resolve().parent
 PAGES = (DOCS / "results.md", DOCS.parent / "README.md")
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+ORACLE_COLUMNS = "expert answers for|episodes|score|success, %|invalid actions, %|actions"
 README_COLUMNS = "recipe|what|split|episodes|score (95% interval)|tokens per action|minutes"
 RUN_COLUMNS = (
     "recipe|split|stage|seeds|episodes|score|stage 2 - stage 1|success, %|invalid actions, %|tokens per action"
@@ -84,6 +85,7 @@ COLUMNS: dict[str, Callable[[Record], str]] = {
     "what": lambda record: agent(record) if record["recipe"].endswith("-compare") else record["stage"],
     "agent": agent,
     "training tokens": lambda record: f"{record['training_tokens'] / 1e6:.1f}M",
+    "expert answers for": lambda record: record.get("oracle", "no role"),
     "seeds": lambda record: str(len(record["seeds"])),
     "score": score,
     "score (95% interval)": score_or_gain,
@@ -107,19 +109,20 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def table(name: str, records: Sequence[Record]) -> str:
     """The table of a marker.
 
-    `WORLD` holds a world's recipes and `WORLD-compare` its comparison of agents. `README` and `WORLD-tasks`, scores by
-    task, hold the records that name them in `tables`.
+    `WORLD` holds a world's recipes and `WORLD-compare` its comparison of agents. `README`, `WORLD-oracle` (an expert in
+    some roles) and `WORLD-tasks` (scores by task) hold the records that name them in `tables`.
     """
     chosen = [record for record in records if name in record.get("tables", [])]
     if name.endswith("-tasks"):
         tasks = sorted(set().union(*(record["by_task"] for record in chosen)))
         rows = ([task, *(number(record["by_task"].get(task)) for record in chosen)] for task in tasks)
         return grid(["", *(record["id"] for record in chosen)], rows)
-    columns = README_COLUMNS.split("|")
-    if name != "README":
+    columns = (ORACLE_COLUMNS if name.endswith("-oracle") else README_COLUMNS).split("|")
+    if name != "README" and not name.endswith("-oracle"):
         world, compared = name.removesuffix("-compare"), name.endswith("-compare")
         columns = (COMPARE_COLUMNS if compared else RUN_COLUMNS).split("|")
         chosen = [r for r in records if r["world"] == world and r["recipe"].endswith("-compare") == compared]
+        chosen = [r for r in chosen if "oracle" not in r]
     if not chosen:
         raise ValueError(f"docs/results.json has no record for the table {name}")
     cells = [COLUMNS.get(column) or field(column.replace(" ", "_")) for column in columns]
