@@ -10,7 +10,7 @@ import pytest
 
 import step_hrl
 
-MODULES = [found.name for found in pkgutil.walk_packages(step_hrl.__path__, "step_hrl.") if not found.ispkg]
+MODULES = ["step_hrl", *(found.name for found in pkgutil.walk_packages(step_hrl.__path__, "step_hrl."))]
 
 
 @pytest.mark.parametrize("name", MODULES)

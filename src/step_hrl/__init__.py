@@ -11,7 +11,17 @@ The Python interface is :func:`load_recipe`, :func:`load_agent`, :func:`load_exp
 (True, 2)
 """
 
-from step_hrl.api import LoadedAgent, load_agent, load_expert, play
-from step_hrl.recipes import load_recipe
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from step_hrl.api import LoadedAgent, load_agent, load_expert, load_recipe, play
 
 __all__ = ["LoadedAgent", "load_agent", "load_expert", "load_recipe", "play"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: worker processes import single modules and need nothing of this.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("step_hrl.api"), name)

@@ -19,6 +19,8 @@ from step_hrl.rollout import rollout
 from step_hrl.runs.layout import RECIPE_FILE
 from step_hrl.types import Episode, Job, Task
 
+__all__ = ["LoadedAgent", "load_agent", "load_expert", "load_recipe", "play"]
+
 
 @dataclass(frozen=True)
 class LoadedAgent:
