@@ -122,7 +122,7 @@ def evaluate(
     With --oracle, the policy answers for the other roles, which shows which role loses points.
     """
     from step_hrl.evaluation import table
-    from step_hrl.stages.playing import oracle_roles
+    from step_hrl.stages.oracle import oracle_roles
 
     pipeline = _pipeline(recipe, overrides)
     chosen = None if untrained else _policy(pipeline, policy)

@@ -18,7 +18,8 @@ from step_hrl.experts.base import expert_for
 from step_hrl.runs.layout import EPISODES_FILE, SUMMARY_FILE, VALUES_FILE
 from step_hrl.stages.base import RunContext, select
 from step_hrl.stages.demonstrations import Demonstrations
-from step_hrl.stages.playing import oracle_label, play_jobs, policy_engine, with_oracle
+from step_hrl.stages.oracle import oracle_label, with_oracle
+from step_hrl.stages.playing import play_jobs, policy_engine
 from step_hrl.stages.training import describe
 from step_hrl.types import Episode, Role
 

@@ -12,15 +12,13 @@ from step_hrl.config import BackboneConfig, GenerationConfig
 from step_hrl.data.episode_files import EpisodeWriter, read_episodes
 from step_hrl.engines.base import Engine
 from step_hrl.engines.person import Person, person_engine
-from step_hrl.engines.shared import SharedEngine
 from step_hrl.envs.pool import WorkerPool
-from step_hrl.errors import DataError, RecipeError, WorldError, did_you_mean
-from step_hrl.experts.base import expert_for
+from step_hrl.errors import DataError, WorldError, did_you_mean
 from step_hrl.rollout import rollout
 from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.runs.timing import timed
 from step_hrl.stages.base import RunContext, select
-from step_hrl.types import Ask, Episode, Job, Role, Task, Utterance
+from step_hrl.types import Episode, Job, Task
 
 
 def play_jobs(
@@ -158,42 +156,3 @@ def policy_engine(
         chosen = chosen.model_copy(update={"source": str(policy), "lora": None})
     model: Any = backbone.load(chosen, texts=texts, seed=recipe.seed)
     return TransformersEngine(model, generation, recipe.seed, worlds=recipe.world.workers)
-
-
-def with_oracle(context: RunContext, engine: Engine, roles: Sequence[Role]) -> Engine:
-    """An engine in which the world's expert answers for some roles, and the engine where the expert knows no answer."""
-    expert = expert_for(context.world.name)
-
-    def answer(ask: Ask) -> Utterance | None:
-        return expert.answer(ask) if ask.role in roles else None
-
-    return SharedEngine(answer, engine, {"oracle": oracle_label(roles), "expert": expert.name})
-
-
-def oracle_label(roles: Sequence[Role]) -> str:
-    """Roles in a fixed order.
-
-    >>> oracle_label([Role.LOW, Role.HIGH])
-    'high+low'
-    """
-    return "+".join(role.value for role in Role if role in roles)
-
-
-def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:
-    """The named roles, for an expert to take.
-
-    Raises :class:`~step_hrl.errors.RecipeError` for a role that the agent does not ask, or an agent whose low level
-    reads a transcript, :class:`~step_hrl.errors.WorldError` for a world without an expert.
-    """
-    if not names:
-        return ()
-    expert_for(context.world.name)
-    known = [role.value for role in Role if role in replies_for(context.recipe.agent)]
-    for name in names:
-        if name not in known:
-            got = f"the agent {context.agent.name} has no such role"
-            raise RecipeError(f"--oracle {name}", got, did_you_mean(name, known))
-    if context.recipe.agent.type in ("flat", "react", "history_hrl") and Role.LOW.value in names:
-        got = f"the low level of {context.agent.name} reads a transcript, which no expert does"
-        raise RecipeError("--oracle low", got, "choose another role, or agent.type=step_hrl")
-    return tuple(role for role in Role if role.value in names)

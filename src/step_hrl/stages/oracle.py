@@ -1,0 +1,52 @@
+"""The world's expert in some roles of a policy's episodes: shows which role loses the points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from step_hrl.agents.registry import replies_for
+from step_hrl.engines.base import Engine
+from step_hrl.engines.shared import SharedEngine
+from step_hrl.errors import RecipeError, did_you_mean
+from step_hrl.experts.base import expert_for
+from step_hrl.stages.base import RunContext
+from step_hrl.types import Ask, Role, Utterance
+
+
+def with_oracle(context: RunContext, engine: Engine, roles: Sequence[Role]) -> Engine:
+    """An engine in which the world's expert answers for some roles, and the engine where the expert knows no answer."""
+    expert = expert_for(context.world.name)
+
+    def answer(ask: Ask) -> Utterance | None:
+        return expert.answer(ask) if ask.role in roles else None
+
+    return SharedEngine(answer, engine, {"oracle": oracle_label(roles), "expert": expert.name})
+
+
+def oracle_label(roles: Sequence[Role]) -> str:
+    """Roles in a fixed order.
+
+    >>> oracle_label([Role.LOW, Role.HIGH])
+    'high+low'
+    """
+    return "+".join(role.value for role in Role if role in roles)
+
+
+def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:
+    """The named roles, for an expert to take.
+
+    Raises :class:`~step_hrl.errors.RecipeError` for a role that the agent does not ask, or an agent whose low level
+    reads a transcript, :class:`~step_hrl.errors.WorldError` for a world without an expert.
+    """
+    if not names:
+        return ()
+    expert_for(context.world.name)
+    known = [role.value for role in Role if role in replies_for(context.recipe.agent)]
+    for name in names:
+        if name not in known:
+            got = f"the agent {context.agent.name} has no such role"
+            raise RecipeError(f"--oracle {name}", got, did_you_mean(name, known))
+    if context.recipe.agent.type in ("flat", "react", "history_hrl") and Role.LOW.value in names:
+        got = f"the low level of {context.agent.name} reads a transcript, which no expert does"
+        raise RecipeError("--oracle low", got, "choose another role, or agent.type=step_hrl")
+    return tuple(role for role in Role if role.value in names)
