@@ -34,14 +34,14 @@ def load_agent(policy: str | Path) -> LoadedAgent:
     """Load a trained policy with the agent it was trained for.
 
     Args:
-        policy: a policy's folder as training leaves it, with its ``recipe.yaml``.
+        policy: A policy's folder as training leaves it, with its ``recipe.yaml``.
 
     Returns:
         What :func:`play` takes.
 
     Raises:
-        DataError: the folder holds no recipe.
-        ModelError: the weights cannot be loaded.
+        DataError: The folder holds no recipe.
+        ModelError: The weights cannot be loaded.
     """
     folder = Path(policy)
     if not (folder / RECIPE_FILE).is_file():
@@ -61,11 +61,11 @@ def load_expert(world: str, *, action_noise: float = 0.0) -> LoadedAgent:
     """The rule-based expert of a world as an agent to play.
 
     Args:
-        world: such as ``pantry``.
-        action_noise: share of its actions that are replaced by mistakes; which ones follows from task and seed.
+        world: Such as ``pantry``.
+        action_noise: Share of its actions that are replaced by mistakes; which ones follows from task and seed.
 
     Raises:
-        WorldError: the world has no expert.
+        WorldError: The world has no expert.
 
     >>> from step_hrl.envs.pantry import PantryWorld
     >>> world = PantryWorld()
@@ -95,19 +95,19 @@ def play(
     """Play one episode in this process.
 
     Args:
-        agent: from :func:`load_agent`.
-        env: an environment of the task's world, such as ``world_for(...).open().env()``, or any object with the
+        agent: From :func:`load_agent`.
+        env: An environment of the task's world, such as ``world_for(...).open().env()``, or any object with the
             methods of :class:`~step_hrl.envs.base.TextEnv`.
-        task: what to play.
-        seed: of environment and sampling.
-        max_episode_steps: number of actions after which the episode is truncated.
-        watcher: receives the episode's events.
+        task: What to play.
+        seed: Of environment and sampling.
+        max_episode_steps: Number of actions after which the episode is truncated.
+        watcher: Receives the episode's events.
 
     Returns:
         The whole episode: segments, steps, tokens and score.
 
     Raises:
-        WorldError: the task does not exist.
+        WorldError: The task does not exist.
     """
     played: list[Episode] = []
     rollout(

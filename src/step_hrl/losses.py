@@ -18,7 +18,7 @@ def utterance_log_likelihood(
     The line end is a token of the utterance. Behavior cloning minimizes :math:`-\ell_b`.
 
     Args:
-        log_probs: log-probability (nats) of each token given those before it; read only inside the mask.
+        log_probs: Log-probability (nats) of each token given those before it; read only inside the mask.
         utterance_mask: True on the tokens of the utterance; at least one in each row.
 
     >>> import torch
@@ -37,8 +37,8 @@ def td_target(
     r"""The target of Q(s, u): :math:`y_b = r_b + \gamma_b\, V_{target}(s'_b)` (paper, stage 2).
 
     Args:
-        reward: of the transition.
-        next_value: the target network's value of the next state; read only where ``discount`` is not 0.
+        reward: Of the transition.
+        next_value: The target network's value of the next state; read only where ``discount`` is not 0.
         discount: :math:`\gamma^n` for a transition of n environment steps, 0 for a terminal one. A truncated transition
             bootstraps.
 
@@ -67,7 +67,7 @@ def expectile_regression(
 
     Args:
         prediction: V(s).
-        target: the target network's Q(s, u); no gradient flows through it.
+        target: The target network's Q(s, u); no gradient flows through it.
         expectile: :math:`\tau`, in (0, 1).
 
     >>> expectile_regression(torch.tensor([0.0, 0.0]), torch.tensor([2.0, -2.0]), 0.75).tolist()

@@ -139,12 +139,12 @@ def new_step(
     """The record of one action, before any progress update.
 
     Args:
-        observation: what the low level read (o_t).
-        reply: the low level's reply, and the decision parsed from it (None: unreadable).
-        decision: see ``reply``.
-        outcome: the environment's answer.
-        progress: the local progress that the low level read (p_t).
-        dropped: see :class:`~step_hrl.types.Step`.
+        observation: What the low level read (o_t).
+        reply: The low level's reply, and the decision parsed from it (None: unreadable).
+        decision: See ``reply``.
+        outcome: The environment's answer.
+        progress: The local progress that the low level read (p_t).
+        dropped: See :class:`~step_hrl.types.Step`.
     """
     return Step(
         observation=observation,

@@ -45,10 +45,10 @@ class Backbone(nn.Module):
     """A causal language model and its tokenizer.
 
     Attributes:
-        model: the Hugging Face model, or PEFT's wrapper of it.
-        tokenizer: the encoding of both training and acting.
-        name: where the model was loaded from, as results report it.
-        context: maximum length of prompt and utterance together, in tokens.
+        model: The Hugging Face model, or PEFT's wrapper of it.
+        tokenizer: The encoding of both training and acting.
+        name: Where the model was loaded from, as results report it.
+        context: Maximum length of prompt and utterance together, in tokens.
     """
 
     def __init__(self, model: Any, tokenizer: LineTokenizer, name: str) -> None:
@@ -174,11 +174,11 @@ def load(
     """Load or create the backbone of a recipe.
 
     Args:
-        config: what to load, and whether to add LoRA adapters. An adapter that the folder holds is used.
-        texts: prompts and utterances that the tokenizer of a ``tiny`` backbone is trained on.
-        seed: of newly initialized weights (a ``tiny`` model, new adapters).
+        config: What to load, and whether to add LoRA adapters. An adapter that the folder holds is used.
+        texts: Prompts and utterances that the tokenizer of a ``tiny`` backbone is trained on.
+        seed: Of newly initialized weights (a ``tiny`` model, new adapters).
         device: None selects a GPU if there is one.
-        cache: folder of converted GGUF files; None is :func:`~step_hrl.models.gguf.default_cache`.
+        cache: Folder of converted GGUF files; None is :func:`~step_hrl.models.gguf.default_cache`.
 
     Raises :class:`~step_hrl.errors.ModelError`.
     """

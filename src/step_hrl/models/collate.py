@@ -117,11 +117,11 @@ def tokenize_trajectories(
     """Encode trajectories of consecutive transitions (see ``transitions.trajectories_of``), in order.
 
     Args:
-        trajectories: none of them empty.
-        tokenizer: the backbone's.
-        longest: maximum length of state and utterance together, in tokens.
-        discount: factor of the next state's value, per transition. Where it is 0, the next state is not encoded.
-        weight: factor of the loss, per transition.
+        trajectories: None of them empty.
+        tokenizer: The backbone's.
+        longest: Maximum length of state and utterance together, in tokens.
+        discount: Factor of the next state's value, per transition. Where it is 0, the next state is not encoded.
+        weight: Factor of the loss, per transition.
 
     Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens; none is truncated.
     """

@@ -61,11 +61,11 @@ class Critics(nn.Module):
         """Estimate the values of transitions.
 
         Args:
-            state: hidden states at the end of s.
-            utterance: hidden states at the end of u.
-            q_features: input of the target Q: ``utterance``, or ``state`` as in the reference.
-            next_state: hidden states at the end of s'.
-            role: index into :data:`~step_hrl.models.collate.ROLES`.
+            state: Hidden states at the end of s.
+            utterance: Hidden states at the end of u.
+            q_features: Input of the target Q: ``utterance``, or ``state`` as in the reference.
+            next_state: Hidden states at the end of s'.
+            role: Index into :data:`~step_hrl.models.collate.ROLES`.
         """
         value = _by_role(self.v, state, role)
         q = torch.stack([_by_role(cast(nn.ModuleList, heads), utterance, role) for heads in self.q])

@@ -23,9 +23,9 @@ def create_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> Pre
     """Train a byte-level BPE. The same texts in the same order give the same tokenizer.
 
     Args:
-        texts: the training corpus; any other text can still be encoded, if in more tokens.
-        vocabulary: maximum number of entries, at least 258 (the bytes and two special tokens).
-        context: longest input of the model, in tokens.
+        texts: The training corpus; any other text can still be encoded, if in more tokens.
+        vocabulary: Maximum number of entries, at least 258 (the bytes and two special tokens).
+        context: Longest input of the model, in tokens.
 
     Raises ModelError for a vocabulary that is too small.
     """

@@ -17,11 +17,11 @@ class LineTokenizer:
     separately: no token spans the boundary, and a policy is trained on exactly the prompt tokens that it acts on.
 
     Attributes:
-        hf: the Hugging Face tokenizer.
+        hf: The Hugging Face tokenizer.
         prompt_format: ``chat`` wraps each prompt as a user turn of the tokenizer's chat template.
-        line_end: id of the token that ends an utterance.
-        stops: ids that end generation: every token that contains a line end, and the special tokens.
-        pad: id of padding. Masks are explicit everywhere, so it may be an ordinary token.
+        line_end: Id of the token that ends an utterance.
+        stops: Ids that end generation: every token that contains a line end, and the special tokens.
+        pad: Id of padding. Masks are explicit everywhere, so it may be an ordinary token.
     """
 
     def __init__(self, hf: Any, prompt_format: PromptFormat = "plain") -> None:

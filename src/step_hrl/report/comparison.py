@@ -83,15 +83,15 @@ def compare(
     """Compare all agents with the first one.
 
     Args:
-        agents: each agent's episodes by seed.
-        shapes: backbones of the agents whose multiply-adds are estimated.
-        prices: of tokens, to compute the price per episode.
-        training_tokens: padded tokens of all training stages, by agent.
-        wall_times: by agent.
-        seed: of the bootstrap.
+        agents: Each agent's episodes by seed.
+        shapes: Backbones of the agents whose multiply-adds are estimated.
+        prices: Of tokens, to compute the price per episode.
+        training_tokens: Padded tokens of all training stages, by agent.
+        wall_times: By agent.
+        seed: Of the bootstrap.
 
     Raises:
-        DataError: an agent played other tasks or seeds than the first.
+        DataError: An agent played other tasks or seeds than the first.
     """
     names = list(agents)
     played_first = {seed: _tasks(episodes) for seed, episodes in agents[names[0]].items()}

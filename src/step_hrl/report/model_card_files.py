@@ -39,13 +39,13 @@ def training_of(
     """The record of a training run of stage 1 (``stage`` 0) or of a round of stage 2 (from 1).
 
     Args:
-        recipe: of the run.
-        stage: see :class:`~step_hrl.report.model_card.Training`.
-        demonstrations: the demonstrations of the training data.
-        collected: the collected episodes of the training data.
-        train: training transitions.
-        validation: validation transitions.
-        versions: of the package and the world.
+        recipe: Of the run.
+        stage: See :class:`~step_hrl.report.model_card.Training`.
+        demonstrations: The demonstrations of the training data.
+        collected: The collected episodes of the training data.
+        train: Training transitions.
+        validation: Validation transitions.
+        versions: Of the package and the world.
     """
     config: BehaviorCloningConfig | OfflineRLConfig | None = recipe.offline_rl if stage else recipe.behavior_cloning
     weights = (config or recipe.behavior_cloning).role_weights

@@ -43,13 +43,13 @@ class Evaluation:
         """Evaluate on a split.
 
         Args:
-            context: of the run.
-            demonstrations: what an untrained backbone from scratch makes its tokenizer from.
-            split: whose tasks are played.
-            policy: the policy's folder.
-            per_task: variations of each task; the recipe's number where it is None.
-            oracle: roles in which the world's expert answers instead of the policy.
-            watcher: receives the episodes' events.
+            context: Of the run.
+            demonstrations: What an untrained backbone from scratch makes its tokenizer from.
+            split: Whose tasks are played.
+            policy: The policy's folder.
+            per_task: Variations of each task; the recipe's number where it is None.
+            oracle: Roles in which the world's expert answers instead of the policy.
+            watcher: Receives the episodes' events.
 
         Raises :class:`~step_hrl.errors.WorldError` for an unknown split.
         """

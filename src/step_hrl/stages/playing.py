@@ -34,13 +34,13 @@ def play_jobs(
     """Play the jobs that a file does not hold yet; return the episodes of all, in the order of the jobs.
 
     Args:
-        context: of the run.
-        jobs: what to play.
-        make_engine: makes the engine; called only where something is left to play.
-        file: the episode file.
-        label: what the progress line says.
-        provenance: what each episode says beside agent and engine.
-        watcher: receives the episodes' events.
+        context: Of the run.
+        jobs: What to play.
+        make_engine: Makes the engine; called only where something is left to play.
+        file: The episode file.
+        label: What the progress line says.
+        provenance: What each episode says beside agent and engine.
+        watcher: Receives the episodes' events.
     """
     with EpisodeWriter(file) as writer:
         left = [job for job in jobs if job.id not in writer.done]

@@ -58,13 +58,13 @@ def note(
     """Write down what a policy is about to be trained on; its card is made from it.
 
     Args:
-        context: of the run.
-        folder: the stage's.
+        context: Of the run.
+        folder: The stage's.
         number: 0 for stage 1, else the round of stage 2.
-        demonstrations: the expert's episodes.
-        collected: the policy's own.
-        train: what is learned from.
-        validation: what is only measured.
+        demonstrations: The expert's episodes.
+        collected: The policy's own.
+        train: What is learned from.
+        validation: What is only measured.
     """
     recipe = context.recipe
     versions = {"step_hrl": version("step-hrl"), **context.world.provenance(recipe.demonstrations.split)}

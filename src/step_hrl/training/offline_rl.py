@@ -154,14 +154,14 @@ def train_offline_rl(
     """Train a policy further in this process (or in each process of a launcher); write checkpoints to ``output``.
 
     Args:
-        backbone: the policy of stage 1, or of the previous round.
-        transitions: of whole episodes, in order, with the rewards of ``config.subtask_reward``.
-        validation: transitions of other episodes, which are not trained on. The critics' estimates for them are written
+        backbone: The policy of stage 1, or of the previous round.
+        transitions: Of whole episodes, in order, with the rewards of ``config.subtask_reward``.
+        validation: Transitions of other episodes, which are not trained on. The critics' estimates for them are written
             to ``value_estimates.jsonl``, their rank correlations with the returns to ``values.json``.
-        config: of stage 2.
-        collected: ids of the episodes that are not demonstrations.
-        output: folder.
-        seed: of data order, dropout and the critics' initial weights.
+        config: Of stage 2.
+        collected: Ids of the episodes that are not demonstrations.
+        output: Folder.
+        seed: Of data order, dropout and the critics' initial weights.
 
     Raises :class:`~step_hrl.errors.DataError` where no transition is left to train on, or a sample is too long.
     """

@@ -37,9 +37,9 @@ def run_in_processes(processes: int, function: Callable[..., object], arguments:
     A stop requested of this process is passed on to them. If this process dies, they exit.
 
     Args:
-        processes: number of processes. Each gets an equal share of this process's cores as threads.
-        function: importable by module and name; its return value is dropped.
-        arguments: pickled.
+        processes: Number of processes. Each gets an equal share of this process's cores as threads.
+        function: Importable by module and name; its return value is dropped.
+        arguments: Pickled.
 
     Raises the :class:`~step_hrl.errors.StepHrlError` or :class:`~step_hrl.runs.signals.Stopped` that a process raised,
     and :class:`~step_hrl.errors.ModelError` for a process that died; the other processes are then terminated.
