@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny_model import TINY_CONFIG, transitions, weights
-from tests.training.worker_fixtures import exit_in_rank_1, raise_in_rank_1, write_environment, write_listening_addresses
+from tests.training.worker_fixtures import (
+    exit_in_rank_1,
+    kill_rank_1_while_communicating,
+    raise_in_rank_1,
+    write_environment,
+    write_listening_addresses,
+)
 from transformers import AutoModelForCausalLM
 
 from step_hrl.config import BehaviorCloningConfig, MuonConfig
@@ -41,6 +47,14 @@ def test_an_error_in_one_process_ends_all_and_is_raised(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"process 1 of 2 died \(exit code 7\)"):
         run_in_processes(2, exit_in_rank_1, (tmp_path,))
     assert time.monotonic() - begun < 110
+
+
+def test_a_killed_process_is_reported_and_the_errors_that_follow_from_it_are_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError, match=r"process 1 of 2 died \(exit code -9\)"):
+        run_in_processes(2, kill_rank_1_while_communicating, (tmp_path,))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

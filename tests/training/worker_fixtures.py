@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def exit_in_rank_1(folder: Path) -> None:
     if os.environ["RANK"] == "1":
         os._exit(7)
     time.sleep(120)
+
+
+def kill_rank_1_while_communicating(folder: Path) -> None:
+    torch.distributed.all_reduce(torch.ones(1))
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    torch.distributed.all_reduce(torch.ones(1))
 
 
 def write_listening_addresses(folder: Path) -> None:

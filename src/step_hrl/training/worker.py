@@ -6,11 +6,14 @@ import os
 import pickle
 import sys
 import threading
+import time
 from pathlib import Path
 
 from step_hrl.errors import StepHrlError
 from step_hrl.runs import signals
 from step_hrl.training.parallel import error_file, join_group
+
+SECONDS_BEFORE_TRACEBACK = 3.0
 
 
 def main(job: Path, rank: int) -> int:
@@ -23,6 +26,11 @@ def main(job: Path, rank: int) -> int:
     except (StepHrlError, signals.Stopped) as error:
         error_file(job, rank).write_bytes(pickle.dumps(error))
         return 2
+    except Exception:
+        # Where another process died, every exchange with it fails here too. The parent, which polls faster than this,
+        # then ends this process: only the first failure is reported.
+        time.sleep(SECONDS_BEFORE_TRACEBACK)
+        raise
     return 0
 
 
