@@ -53,5 +53,10 @@ def replies_for(config: AgentConfig) -> dict[Role, Reply]:
     return replies
 
 
+def reads_transcript(config: AgentConfig) -> bool:
+    """Whether the agent's low level reads a transcript instead of one step."""
+    return isinstance(config, (FlatConfig, HistoryHrlConfig, ReactConfig))
+
+
 def _bounds(config: FlatConfig | HistoryHrlConfig | ReactConfig) -> Bounds:
     return Bounds(config.history_characters, config.history_steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from step_hrl.agents.registry import replies_for
+from step_hrl.agents.registry import reads_transcript, replies_for
 from step_hrl.engines.base import Engine
 from step_hrl.engines.shared import SharedEngine
 from step_hrl.errors import RecipeError, did_you_mean
@@ -46,7 +46,7 @@ def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:
         if name not in known:
             got = f"the agent {context.agent.name} has no such role"
             raise RecipeError(f"--oracle {name}", got, did_you_mean(name, known))
-    if context.recipe.agent.type in ("flat", "react", "history_hrl") and Role.LOW.value in names:
+    if reads_transcript(context.recipe.agent) and Role.LOW.value in names:
         got = f"the low level of {context.agent.name} reads a transcript, which no expert does"
         raise RecipeError("--oracle low", got, "choose another role, or agent.type=step_hrl")
     return tuple(role for role in Role if role.value in names)
