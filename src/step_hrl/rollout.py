@@ -66,10 +66,11 @@ def rollout(
 
     The episode that a lost worker was executing is played once more from its start and, if it is lost again, passed on
     with ``Episode.error``; bystanders in the same worker are restarted. An ask that the engine has no answer for ends
-    its episode. Raises
-    :class:`~step_hrl.errors.WorldError` where an environment cannot be opened or a task does not exist, and
-    :class:`~step_hrl.runs.signals.Stopped`, once the running episodes have ended, if a stop was requested before all
-    jobs had started.
+    its episode.
+
+    Raises:
+        WorldError: An environment cannot be opened, or a task does not exist.
+        Stopped: A stop was requested before all jobs had started; the running episodes have ended.
     """
     driver = _Driver(
         deque((job, 1) for job in jobs), concurrent, agent, pool, on_episode, dict(provenance or {}), watcher

@@ -118,7 +118,7 @@ def demonstration_pool(context: RunContext, episodes: int | None = None) -> Work
     """Worker processes for demonstrations, no more than so many ``episodes`` need.
 
     Each holds one environment: the simulators of a JVM share a random generator, so that what grows in one would
-    depend on what the others do meanwhile. An expert answers at once, so nothing is gained by more.
+    depend on what the others do meanwhile. Sixteen take a third less time, but change 5 of 96 demonstrations.
     """
     workers = context.recipe.world.workers
     steps = context.recipe.demonstrations.max_episode_steps
