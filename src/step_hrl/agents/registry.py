@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from step_hrl.agents.ablations import NoHierarchyAgent, NoLocalProgressAgent
 from step_hrl.agents.base import Agent
 from step_hrl.agents.flat import FlatAgent, ReactAgent
@@ -17,6 +19,7 @@ from step_hrl.config import (
     StepHrlConfig,
 )
 from step_hrl.engines.person import Reply
+from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.prompts import high_level, local_progress, low_level, react, transcript
 from step_hrl.prompts.transcript import Bounds
 from step_hrl.types import Role
@@ -51,6 +54,20 @@ def replies_for(config: AgentConfig) -> dict[Role, Reply]:
     if isinstance(config, (StepHrlConfig, NoHierarchyConfig)):
         replies[Role.PROGRESS] = Reply(local_progress.parse, "the new progress")
     return replies
+
+
+def named_roles(config: AgentConfig, names: Sequence[str], option: str) -> tuple[Role, ...]:
+    """The roles of these names, in the order of :class:`~step_hrl.types.Role`.
+
+    Raises :class:`~step_hrl.errors.RecipeError`, which names the command's ``option``, for a role that the agent does
+    not ask.
+    """
+    known = [role.value for role in Role if role in replies_for(config)]
+    for name in names:
+        if name not in known:
+            got = f"the agent {agent_for(config).name} has no such role"
+            raise RecipeError(f"{option} {name}", got, did_you_mean(name, known))
+    return tuple(role for role in Role if role.value in names)
 
 
 def reads_transcript(config: AgentConfig) -> bool:

@@ -154,7 +154,8 @@ def play(
     With --ask, an action alone means `action; False`; `action; True` completes the subtask. q or Ctrl-D quits. No
     policy is needed if you take all roles.
     """
-    from step_hrl.cli.viewer import Keyboard, Left, LiveView, replay, taken
+    from step_hrl.agents.registry import named_roles, replies_for
+    from step_hrl.cli.viewer import Keyboard, Left, LiveView, replay
     from step_hrl.engines.person import Person
     from step_hrl.stages.demonstrations import show_expert
     from step_hrl.stages.playing import chosen_task, play_one, stored_episode
@@ -162,7 +163,8 @@ def play(
     if ask and (expert or episodes is not None):
         raise RecipeError("--ask", "has no effect with --expert or --episodes", "remove one of the options")
     pipeline = _pipeline(recipe, overrides)
-    replies = taken(ask or (), pipeline.recipe.agent)
+    agent, known = pipeline.recipe.agent, replies_for(pipeline.recipe.agent)
+    replies = {role: known[role] for role in named_roles(agent, ask or (), "--ask")}
     with LiveView(Console()) as view:
         keyboard = Keyboard(view)
         before_step = keyboard.wait if pause else lambda: None

@@ -7,7 +7,7 @@ cannot color, break or control the terminal.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import TracebackType
@@ -21,12 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from step_hrl.agents.base import Watcher
-from step_hrl.agents.registry import agent_for, replies_for
-from step_hrl.config import AgentConfig
-from step_hrl.engines.person import Reply
-from step_hrl.errors import RecipeError, did_you_mean
 from step_hrl.prompts.text import clip, one_line
-from step_hrl.types import Episode, Role, Step, Task
+from step_hrl.types import Episode, Step, Task
 
 OBSERVATION_CHARACTERS = 240
 """Longer observations are cut."""
@@ -46,20 +42,6 @@ def replay(episode: Episode, watcher: Watcher, before_step: Callable[[], None] =
             before_step()
             watcher.step_taken(episode.task, step)
     watcher.episode_finished(episode)
-
-
-def taken(roles: Sequence[str], config: AgentConfig) -> dict[Role, Reply]:
-    """The named roles, each with how a person replies for it.
-
-    Raises :class:`~step_hrl.errors.RecipeError` for a role that the agent does not have.
-    """
-    replies = replies_for(config)
-    known = {role.value: role for role in Role if role in replies}
-    for role in roles:
-        if role not in known:
-            got = f"the agent {agent_for(config).name} has no such role"
-            raise RecipeError(f"--ask {role}", got, did_you_mean(role, known))
-    return {known[role]: replies[known[role]] for role in roles}
 
 
 class LiveView:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from step_hrl.agents.registry import reads_transcript, replies_for
+from step_hrl.agents.registry import named_roles, reads_transcript
 from step_hrl.engines.base import Engine
 from step_hrl.engines.shared import SharedEngine
-from step_hrl.errors import RecipeError, did_you_mean
+from step_hrl.errors import RecipeError
 from step_hrl.experts.base import expert_for
 from step_hrl.stages.base import RunContext
 from step_hrl.types import Ask, Role, Utterance
@@ -41,12 +41,8 @@ def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:
     if not names:
         return ()
     expert_for(context.world.name)
-    known = [role.value for role in Role if role in replies_for(context.recipe.agent)]
-    for name in names:
-        if name not in known:
-            got = f"the agent {context.agent.name} has no such role"
-            raise RecipeError(f"--oracle {name}", got, did_you_mean(name, known))
-    if reads_transcript(context.recipe.agent) and Role.LOW.value in names:
+    roles = named_roles(context.recipe.agent, names, "--oracle")
+    if reads_transcript(context.recipe.agent) and Role.LOW in roles:
         got = f"the low level of {context.agent.name} reads a transcript, which no expert does"
         raise RecipeError("--oracle low", got, "choose another role, or agent.type=step_hrl")
-    return tuple(role for role in Role if role.value in names)
+    return roles
