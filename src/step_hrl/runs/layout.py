@@ -20,10 +20,10 @@ STAGES = ("demonstrations", "behavior_cloning", "collection", "offline_rl", "eva
 
 @dataclass(frozen=True)
 class RunLayout:
-    """Paths of one run. ``shown`` is the folder of its demonstrations if it lies outside the run."""
+    """Paths of one run. ``shared_demonstrations`` is the folder of its demonstrations if it lies outside the run."""
 
     root: Path
-    shown: Path | None = None
+    shared_demonstrations: Path | None = None
 
     @property
     def recipe(self) -> Path:
@@ -33,7 +33,7 @@ class RunLayout:
     @property
     def demonstrations(self) -> Path:
         """The file of the expert's episodes."""
-        return (self.shown or self.root / "demonstrations") / EPISODES_FILE
+        return (self.shared_demonstrations or self.root / "demonstrations") / EPISODES_FILE
 
     @property
     def evaluations(self) -> Path:
