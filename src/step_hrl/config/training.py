@@ -91,8 +91,8 @@ class TrainingConfig(Section):
     epochs: PositiveFloat = 5.0
     """Passes over the data; may be a fraction."""
     tokens: PositiveInt | None = None
-    """Padded tokens to read instead of ``epochs``, so that agents with prompts of different length train on as much
-    text; null trains for ``epochs``."""
+    """Tokens to read instead of ``epochs``, so that agents with prompts of different length train on as much text; null
+    trains for ``epochs``. Here and below, a beginning that decisions share counts once."""
     learning_rate: PositiveFloat = 1e-4
     """Peak learning rate of AdamW."""
     optimizer: OptimizerConfig = AdamWConfig()
@@ -104,7 +104,7 @@ class TrainingConfig(Section):
     max_gradient_norm: PositiveFloat = 1.0
     """Norm that the gradient is clipped to."""
     tokens_per_batch: PositiveInt = 1536
-    """Padded tokens of one forward pass; a batch holds samples of similar length."""
+    """Tokens of one forward pass, without padding."""
     gradient_accumulation: PositiveInt = 1
     """Batches of one update."""
     max_tokens_per_sample: PositiveInt = 1024
@@ -131,9 +131,6 @@ class BehaviorCloningConfig(TrainingConfig):
 
     role_weights: RoleWeights = RoleWeights()
     """The weight of each role's loss."""
-    prompt_loss_weight: NonNegative = 0.0
-    """Weight of the log-likelihood of the prompts, beside that of the utterances. The paper's is 0; a backbone with
-    random weights learns from prompts to copy what they say."""
     deduplicate: bool = False
     """Whether a decision that occurs several times (same role, prompt and utterance) counts once per epoch. Half of the
     decisions of short household tasks repeat others; false weighs decisions by their frequency."""

@@ -18,7 +18,7 @@ from step_hrl.config import GenerationConfig, MixedPrecision
 from step_hrl.engines import key_values
 from step_hrl.engines.base import Answers, Exchange
 from step_hrl.engines.memory import with_cache
-from step_hrl.models.collate import rounded
+from step_hrl.models.prefix_rows import rounded
 from step_hrl.models.threads import leaving_cores
 from step_hrl.types import Ask, Usage, Utterance
 
@@ -28,7 +28,7 @@ COMPACTION_SHARE = 0.75
 """Finished rows are dropped when at most this share of a batch's rows is unfinished, because dropping copies the cache.
 """
 LENGTH_MULTIPLE = 32
-"""Prompts are padded to a multiple of this length; see :func:`~step_hrl.models.collate.rounded`."""
+"""Prompts are padded to a multiple of this length; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 TOKENS_PER_POLL = 4
 """Maximum number of tokens decoded before the exchange is called again; a finished row calls it at once."""
 

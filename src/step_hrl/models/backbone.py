@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision
 from step_hrl.errors import ModelError
 from step_hrl.models import gguf, tiny
-from step_hrl.models.collate import TransitionBatch, rounded
+from step_hrl.models.collate import TransitionBatch
+from step_hrl.models.prefix_rows import rounded
 from step_hrl.models.quiet import without_bars
 from step_hrl.models.randomness import seeded
 from step_hrl.models.tokenization import LineTokenizer
@@ -26,19 +27,19 @@ from step_hrl.models.tokenization import LineTokenizer
 _peft = cast(Any, peft)  # partly annotated
 
 ROWS_MULTIPLE = 128
-"""The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.collate.rounded`."""
+"""The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 NOTES_FILE = "step_hrl.json"
 """A policy's own metadata beside the Hugging Face files: the prompt format it was trained with."""
 
 
 class TokenScores(NamedTuple):
-    """Log-probability of each selected token of a batch, and whether it was the most likely one.
+    """Log-probability (nats) of each token of the utterances, and whether it was the most likely one.
 
-    Elsewhere ``log_probs`` (nats) is 0 and ``correct`` is False.
+    Outside ``utterance_mask``, ``log_probs`` is 0 and ``correct`` is False.
     """
 
-    log_probs: Float[Tensor, "rows length"]
-    correct: Bool[Tensor, "rows length"]
+    log_probs: Float[Tensor, "batch longest"]
+    correct: Bool[Tensor, "batch longest"]
 
 
 class Backbone(nn.Module):
@@ -77,14 +78,30 @@ class Backbone(nn.Module):
     def autocast(self, choice: MixedPrecision) -> torch.autocast:
         """A context that computes in bfloat16 if that is chosen and the weights are float32."""
         chosen = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
-        enabled = chosen and self.model.dtype == torch.float32
+        enabled = chosen
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
         """The last layer's hidden state of every token."""
-        # Rows are padded on the right and attention is causal: no real token attends to padding, so no mask is needed,
-        # and kernels without a mask are faster.
-        return self.decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        mask = self._attention_mask(batch)
+        outputs = self.decoder(
+            input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=mask, use_cache=False
+        )
+        return outputs.last_hidden_state
+
+    def _attention_mask(self, batch: TransitionBatch) -> Tensor | dict[str, Tensor]:
+        """The mask in the form that the model reads; layers with a sliding window get one of their own."""
+        config = self.causal_model.config
+        full = batch.attention_mask
+        window = getattr(config, "sliding_window", None)
+        distance = batch.position_ids[:, None, :, None] - batch.position_ids[:, None, None, :]
+        near = full if window is None else full & (distance < window)
+        masks = {"full_attention": full, "sliding_attention": near}
+        if config._attn_implementation == "eager":
+            lowest = torch.finfo(torch.float32).min
+            masks = {name: torch.zeros(mask.shape).masked_fill(~mask, lowest) for name, mask in masks.items()}
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"])
+        return masks if len(kinds) > 1 else masks[kinds.pop()]
 
     @contextmanager
     def acting(self, choice: MixedPrecision) -> Generator[None]:
@@ -108,25 +125,21 @@ class Backbone(nn.Module):
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def score(
-        self,
-        batch: TransitionBatch,
-        tokens: Bool[Tensor, "rows length"] | None = None,
-        hidden: Float[Tensor, "rows length width"] | None = None,
+        self, batch: TransitionBatch, hidden: Float[Tensor, "rows length width"] | None = None
     ) -> TokenScores:
-        """Log-probability of tokens given all tokens before them.
+        """Log-probability of the utterances' tokens, each given the state and the tokens before it.
 
-        ``tokens`` is a mask of the tokens to score (never the first of a row); None scores the utterances. Logits are
-        computed for these tokens only, because prompts are an order of magnitude longer than utterances. ``hidden`` are
-        the batch's hidden states if they are already computed.
+        Logits are computed for these tokens only, because prompts are an order of magnitude longer than utterances.
+        ``hidden`` are the batch's hidden states if they are already computed.
         """
-        scored = batch.utterance_mask if tokens is None else tokens
         states = self.hidden_states(batch) if hidden is None else hidden
-        predicted = scored[:, 1:]
-        targets = batch.input_ids[:, 1:][predicted]
-        logits = self.logits(_pad_rows(states[:, :-1][predicted]))[: len(targets)]
+        inside = batch.utterance_mask
+        targets = batch.input_ids.flatten()[batch.utterance_path[:, 1:][inside]]
+        predictors = states.flatten(0, 1)[batch.utterance_path[:, :-1][inside]]
+        logits = self.logits(_pad_rows(predictors))[: len(targets)]
         target_log_probs = -nn.functional.cross_entropy(logits, targets, reduction="none")
-        log_probs = target_log_probs.new_zeros(batch.input_ids.shape).masked_scatter(scored, target_log_probs)
-        correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)
+        log_probs = target_log_probs.new_zeros(inside.shape).masked_scatter(inside, target_log_probs)
+        correct = torch.zeros_like(inside).masked_scatter(inside, logits.detach().argmax(dim=-1) == targets)
         return TokenScores(log_probs, correct)
 
     def save(self, folder: Path) -> None:
