@@ -7,6 +7,8 @@ import re
 from step_hrl.errors import UnreadableReply
 from step_hrl.types import NOTHING, Observation
 
+LAYOUT = 2
+"""Version of the prompts' layout. A policy reads only the layout that it was trained with, so any change raises it."""
 TEXT_CHARACTERS = 300
 """Maximum length of the environment's answer in a prompt."""
 LOOK_CHARACTERS = 1600
