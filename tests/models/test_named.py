@@ -136,7 +136,11 @@ def test_an_unknown_name_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -
         backbones.load(BackboneConfig(source="smollm2-35m"))
 
 
-def test_adapters_of_a_name_load_on_a_machine_that_lacks_it(downloads: list[str], tmp_path: Path) -> None:
+def test_adapters_of_a_name_load_on_a_machine_that_lacks_it(
+    downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()  # a name is not a path: a folder is meant by ./small
     lora = LoraConfig(rank=2, alpha=4)
     backbone = load(tmp_path / "cache", BackboneConfig(source="small", lora=lora))
     with torch.no_grad():

@@ -190,8 +190,7 @@ def load(
     else:
         model, hf, base = _from_pretrained(config, cache)
     if config.lora is not None and not isinstance(model, peft.PeftModel):
-        source = str(Path(config.source).resolve()) if Path(config.source).exists() else config.source
-        base = Base(source, adapters.digest(model))
+        base = Base(pretrained.absolute(config.source), adapters.digest(model))
         model = adapters.create(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.

@@ -44,8 +44,13 @@ def locate(source: str, cache: Path | None = None) -> str:
         if not path.is_file():
             raise ModelError("backbone.source", f"no file {source}", "check the path of the GGUF file")
         return str(gguf.convert(path, cache or gguf.default_cache()))
-    # An adapter stores the path of its base, which must be valid from any working directory.
-    return str(path.resolve()) if path.is_dir() else source
+    return absolute(source)
+
+
+def absolute(source: str) -> str:
+    """A recipe's source as adapters store it: a path that is valid from any working directory, a name or a hub id."""
+    path = Path(source)
+    return str(path.resolve()) if path.exists() and source not in named.BACKBONES else source
 
 
 def looks_local(source: str) -> bool:
