@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import TINY_CONFIG, tiny_backbone, transitions, weights
+from safetensors.torch import load_file, save_file
+from tests.tiny_model import TINY_CONFIG, chat_model, tiny_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, LoraConfig, TinyConfig
@@ -169,6 +174,23 @@ def test_progress_bars_of_libraries_are_hidden_while_loading(tmp_path: Path, cap
     assert logging.is_progress_bar_enabled() == shown
 
 
+def test_warnings_of_libraries_are_hidden_and_their_settings_restored(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    before = (logging.get_verbosity(), list(warnings.filters))
+    tiny_backbone().save(tmp_path / "base")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+        backbones.load(config, device="cpu").save(tmp_path / "policy")
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+    assert [str(warning.message) for warning in caught] == []
+    assert capfd.readouterr().err == ""
+    assert (logging.get_verbosity(), list(warnings.filters)) == before
+
+
 def test_code_of_a_hub_model_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_backbone().save(tmp_path)
     passed: list[bool] = []
@@ -182,3 +204,119 @@ def test_code_of_a_hub_model_runs_only_where_it_is_trusted(tmp_path: Path, monke
     for trusted in (False, True):
         backbones.load(BackboneConfig(source=str(tmp_path), trust_remote_code=trusted), device="cpu")
     assert passed == [False, True]
+
+
+def edit_json(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def rename_weights(file: Path) -> None:
+    save_file({f"other.{name}": weight for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def lose_a_shard(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    tiny_backbone().model.save_pretrained(folder, max_shard_size="20KB")
+    sorted(folder.glob("model-*"))[1].unlink()
+
+
+def lose_the_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lose_the_tokenizer, "no tokenizer in this model folder"),
+        (lambda folder: (folder / "tokenizer.json").write_text('{"model'), "cannot be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("[]"), "cannot be loaded"),
+        (lose_a_shard, "cannot be loaded .*model-00002"),
+        (lambda folder: truncate(folder / "model.safetensors"), "cannot be loaded .*incomplete"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "cannot be loaded .*header"),
+        (lambda folder: rename_weights(folder / "model.safetensors"), r"weights are missing \(.*layers\.0.*, \.\.\.\)"),
+        (
+            lambda folder: edit_json(folder / "config.json", tie_word_embeddings=False),
+            r"1 weights are missing \(lm_head",
+        ),
+        (lambda folder: edit_json(folder / "config.json", intermediate_size=16), "6 weights have another shape"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda folder: (folder / "step_hrl.json").write_text('{"prompt'), "step_hrl.json: cannot be read"),
+        (lambda folder: (folder / "step_hrl.json").write_text("[]"), "step_hrl.json: cannot be read"),
+        (lambda folder: edit_json(folder / "step_hrl.json", base=["x"]), "step_hrl.json: cannot be read"),
+        (lambda folder: edit_json(folder / "step_hrl.json", prompt_layout=99), "prompt layout 99.*a newer step-hrl"),
+        (
+            lambda folder: (folder / "step_hrl.json").write_text('{"prompt_format": "plain"}'),
+            "prompt layout 1, this version has 2; train the policy again, or use an older step-hrl",
+        ),
+    ],
+)
+def test_a_damaged_model_is_one_clear_line(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    folder = tmp_path / "model"
+    tiny_backbone().save(folder)
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        backbones.load(BackboneConfig(source=str(folder)), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda policy: truncate(policy / "adapter_model.safetensors"), "cannot be loaded .*incomplete"),
+        (lambda policy: (policy / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors"),
+        (lambda policy: rename_weights(policy / "adapter_model.safetensors"), "16 weights are missing"),
+        (lambda policy: (policy / "adapter_config.json").write_text("{"), "cannot be loaded"),
+        (lambda policy: (policy / "adapter_config.json").write_text("[]"), "cannot be loaded"),
+        (lambda policy: edit_json(policy / "adapter_config.json", peft_type="NONE"), "cannot be loaded"),
+        (lambda policy: shutil.rmtree(policy.parent / "base"), "whose base .*base is missing"),
+        (lambda policy: tiny_backbone(seed=1).save(policy.parent / "base"), "adapters of another base"),
+    ],
+)
+def test_damaged_adapters_are_one_clear_line(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    tiny_backbone().save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbones.load(config, device="cpu").save(tmp_path / "policy")
+    damage(tmp_path / "policy")
+    with pytest.raises(ModelError, match=message) as caught:
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "policy") in str(caught.value)
+
+
+def test_a_change_of_any_weight_of_the_base_is_seen_in_any_data_type(tmp_path: Path) -> None:
+    base = tiny_backbone()
+    base.save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbones.load(config, device="cpu").save(tmp_path / "policy")
+    for dtype in ("bfloat16", "float32"):
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy"), dtype=dtype), device="cpu")
+    with torch.no_grad():
+        base.causal_model.model.layers[1].mlp.up_proj.weight[0, 0] += 1
+    base.save(tmp_path / "base")
+    with pytest.raises(ModelError, match="adapters of another base"):
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+
+
+def test_adapters_of_another_program_need_no_notes(tmp_path: Path) -> None:
+    tiny_backbone().save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbone = backbones.load(config, device="cpu")
+    backbone.save(tmp_path / "adapter")
+    (tmp_path / "adapter" / "step_hrl.json").unlink()
+    loaded = backbones.load(BackboneConfig(source=str(tmp_path / "adapter")), device="cpu")
+    assert torch.equal(weights(loaded), weights(backbone))
+    assert loaded.base == backbone.base
+
+
+@pytest.mark.parametrize("template", ["{% for", "{{ messages[5].content.text }}", "{{ raise_exception('no') }}"])
+def test_a_chat_template_that_cannot_be_rendered_is_one_clear_line(tmp_path: Path, template: str) -> None:
+    folder = chat_model(tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match="chat template cannot be rendered"):
+        backbones.load(BackboneConfig(source=str(folder), prompt_format="chat"), device="cpu")

@@ -41,7 +41,7 @@ class BackboneConfig(Section):
     """The language model that all three roles share."""
 
     source: str = "tiny"
-    """``tiny``, a folder, a ``.gguf`` file or a hub id."""
+    """``tiny``, a named backbone (``smollm2-135m``), a folder, a ``.gguf`` file or a hub id."""
     tiny: TinyConfig = TinyConfig()
     """Sizes of the model; read only where ``source`` is ``tiny``."""
     lora: LoraConfig | None = None

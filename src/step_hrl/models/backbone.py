@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,24 +11,21 @@ from typing import Any, NamedTuple, cast
 import peft
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision
+from step_hrl.config import BackboneConfig, MixedPrecision
 from step_hrl.errors import ModelError
-from step_hrl.models import gguf, tiny
+from step_hrl.models import adapters, policy_folder, pretrained, tiny
 from step_hrl.models.collate import TransitionBatch
+from step_hrl.models.policy_folder import Base, Notes
 from step_hrl.models.prefix_rows import rounded
 from step_hrl.models.quiet import without_bars
-from step_hrl.models.randomness import seeded
 from step_hrl.models.tokenization import LineTokenizer
-
-_peft = cast(Any, peft)  # partly annotated
 
 ROWS_MULTIPLE = 128
 """The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.prefix_rows.rounded`."""
-NOTES_FILE = "step_hrl.json"
-"""A policy's own metadata beside the Hugging Face files: the prompt format it was trained with."""
 
 
 class TokenScores(NamedTuple):
@@ -49,15 +45,17 @@ class Backbone(nn.Module):
         model: The Hugging Face model, or PEFT's wrapper of it.
         tokenizer: The encoding of both training and acting.
         name: Where the model was loaded from, as results report it.
+        base: The model without its adapters; None if it has none.
         context: Maximum length of prompt and utterance together, in tokens.
     """
 
-    def __init__(self, model: Any, tokenizer: LineTokenizer, name: str) -> None:
+    def __init__(self, model: Any, tokenizer: LineTokenizer, name: str, base: Base | None = None) -> None:
         """Wrap a model and its tokenizer."""
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.base = base
         self.context = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
 
     @property
@@ -147,20 +145,24 @@ class Backbone(nn.Module):
         with without_bars():
             self.model.save_pretrained(str(folder))
         self.tokenizer.hf.save_pretrained(str(folder))
-        (folder / NOTES_FILE).write_text(json.dumps({"prompt_format": self.tokenizer.prompt_format}) + "\n")
+        if self.base is not None:
+            adapters.name_base(folder, self.base)
+        policy_folder.write_notes(folder, Notes(self.tokenizer.prompt_format, base=self.base))
 
     def restore(self, folder: Path) -> None:
         """Load the weights (with LoRA, the adapter's only) that :meth:`save` wrote.
 
         Raises OSError, ValueError or RuntimeError for a folder without them.
         """
-        if isinstance(self.model, peft.PeftModel):
-            weights = _peft.load_peft_weights(str(folder), device=str(self.device))
-            _peft.set_peft_model_state_dict(self.model, weights)
-        else:
-            with without_bars():
-                saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
-            self.model.load_state_dict(saved.state_dict())
+        try:
+            if isinstance(self.model, peft.PeftModel):
+                adapters.restore(self.model, folder, self.device)
+            else:
+                with without_bars():
+                    saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
+                self.model.load_state_dict(saved.state_dict())
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
 
 
 def _pad_rows(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "padded width"]:
@@ -195,95 +197,47 @@ def load(
 
     Raises :class:`~step_hrl.errors.ModelError`.
     """
+    base = None
     if config.source == "tiny":
-        if config.lora is not None:
-            raise ModelError(
-                "backbone.lora", "adapters on an untrained model", "remove lora: `tiny` trains all weights"
-            )
-        if texts is None:
-            raise ModelError("backbone.source", "`tiny` without texts", "give texts to train its tokenizer on")
-        hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
-        model: Any = tiny.create_model(config.tiny, len(hf), hf.pad_token_id, hf.eos_token_id, seed)
-        model = model.to(getattr(torch, config.dtype))
+        model, hf = _untrained(config, texts, seed)
     else:
-        source = config.source
-        if source.endswith(".gguf"):
-            if not Path(source).is_file():
-                raise ModelError("backbone.source", f"no file {source}", "check the path of the GGUF file")
-            source = str(gguf.convert(Path(source), cache or gguf.default_cache()))
-        with without_bars():
-            model, hf = _from_pretrained(source, config)
+        model, hf, base = _from_pretrained(config, cache)
     if config.lora is not None and not isinstance(model, peft.PeftModel):
-        model = _with_adapter(model, config.lora, seed)
+        base = Base(pretrained.absolute(config.source), adapters.digest(model))
+        model = adapters.create(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.
     model.set_attn_implementation("eager" if target.type == "cpu" else "sdpa")
-    return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source)
+    return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source, base)
 
 
-def _from_pretrained(source: str, config: BackboneConfig) -> tuple[Any, Any]:
-    folder = Path(source)
-    if folder.is_dir():
-        # An adapter stores the path of its base, which must be valid from any working directory.
-        source = str(folder.resolve())
-    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
-    if looks_local and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise ModelError("backbone.source", f"no model in {source}", "give a hub id, a model folder, a .gguf or `tiny`")
-    _check_prompt_format(folder, config.prompt_format)
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    try:
-        hf: Any = cast(Any, AutoTokenizer).from_pretrained(source, **options)
-        if (folder / "adapter_config.json").is_file():
-            return _load_adapter(folder, config, options), hf
-        dtype = getattr(torch, config.dtype)
-        return cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, **options), hf
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        remedy = "check the hub id or path (and the network, for a hub id)"
-        raise ModelError("backbone.source", f"{source} cannot be loaded ({reason})", remedy) from error
-
-
-def _load_adapter(folder: Path, config: BackboneConfig, options: dict[str, Any]) -> Any:
-    base_source = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
-    base = cast(Any, AutoModelForCausalLM).from_pretrained(base_source, dtype=getattr(torch, config.dtype), **options)
-    # The adapter is trained further only if the recipe has a LoRA section.
-    model: Any = _peft.PeftModel.from_pretrained(base, str(folder.resolve()), is_trainable=config.lora is not None)
+def _untrained(config: BackboneConfig, texts: Iterable[str] | None, seed: int) -> tuple[Any, Any]:
     if config.lora is not None:
-        _check_same_adapter(folder, model.peft_config["default"], config.lora)
-    return model
+        raise ModelError("backbone.lora", "adapters on an untrained model", "remove lora: `tiny` trains all weights")
+    if texts is None:
+        raise ModelError("backbone.source", "`tiny` without texts", "give texts to train its tokenizer on")
+    hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
+    model: Any = tiny.create_model(config.tiny, len(hf), hf.pad_token_id, hf.eos_token_id, seed)
+    return model.to(getattr(torch, config.dtype)), hf
 
 
-def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
-    settings = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-    )
-    with seeded(seed):
-        try:
-            return peft.get_peft_model(model, settings)
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError("backbone.lora", reason, "name modules of this model in target_modules") from error
-
-
-def _check_same_adapter(folder: Path, saved: Any, lora: LoraConfig) -> None:
-    modules = set(cast(Iterable[str], saved.target_modules))
-    pairs = {"rank": (saved.r, lora.rank), "alpha": (saved.lora_alpha, lora.alpha)}
-    pairs |= {"dropout": (saved.lora_dropout, lora.dropout), "target_modules": (modules, set(lora.target_modules))}
-    for name, (actual, expected) in pairs.items():
-        if actual != expected:
-            remedy = f"set backbone.lora.{name} to the adapter's value"
-            raise ModelError(str(folder), f"adapter with {name} {actual}, asked for {expected}", remedy)
-
-
-def _check_prompt_format(folder: Path, expected: str) -> None:
-    notes = folder / NOTES_FILE
-    if not notes.is_file():
-        return
-    trained_with = json.loads(notes.read_text())["prompt_format"]
-    if trained_with != expected:
-        got = f"trained with {trained_with} prompts, asked for {expected}"
-        raise ModelError(str(folder), got, f"set backbone.prompt_format={trained_with}")
+def _from_pretrained(config: BackboneConfig, cache: Path | None) -> tuple[Any, Any, Base | None]:
+    """Model, tokenizer and the base of the adapters, if it has any."""
+    source = pretrained.locate(config.source, cache)
+    folder = Path(source)
+    has_adapters = (folder / adapters.CONFIG_FILE).is_file()
+    if pretrained.looks_local(source) and not (folder / "config.json").is_file() and not has_adapters:
+        remedy = "give a hub id, a model folder, a .gguf or `tiny`"
+        raise ModelError("backbone.source", f"no model in {source}", remedy)
+    notes = policy_folder.read_notes(folder)
+    if notes is not None:
+        policy_folder.check_prompts(folder, notes, config.prompt_format)
+    trust, dtype = config.trust_remote_code, getattr(torch, config.dtype)
+    try:
+        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
+        if has_adapters:
+            model, base = adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
+            return model, hf, base
+        return pretrained.load_weights(source, dtype, trust_remote_code=trust), hf, None
+    except pretrained.LOADING_ERRORS as error:
+        raise pretrained.failure(config.source, source, error) from error

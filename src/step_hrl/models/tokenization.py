@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from jinja2 import TemplateError
+
 from step_hrl.errors import DataError, ModelError
 
 PromptFormat = Literal["plain", "chat"]
@@ -27,10 +29,10 @@ class LineTokenizer:
     def __init__(self, hf: Any, prompt_format: PromptFormat = "plain") -> None:
         """Wrap a fast tokenizer.
 
-        Raises :class:`~step_hrl.errors.ModelError` where it has no token for a line end or no chat template.
+        Raises :class:`~step_hrl.errors.ModelError` where it has no token for a line end or no usable chat template.
         """
-        if prompt_format == "chat" and not getattr(hf, "chat_template", None):
-            raise ModelError(_name(hf), "tokenizer has no chat template", "set backbone.prompt_format=plain")
+        if prompt_format == "chat":
+            _check_chat_template(hf)
         self.hf = hf
         self.prompt_format: PromptFormat = prompt_format
         self.line_end = _line_end(hf)
@@ -43,9 +45,7 @@ class LineTokenizer:
         if not prompts:
             return []
         if self.prompt_format == "chat":
-            turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-            texts = self.hf.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            return self.hf(texts, add_special_tokens=False).input_ids
+            return self.hf(_user_turns(self.hf, prompts), add_special_tokens=False).input_ids
         return [[*self._prefix, *ids] for ids in self.hf(list(prompts), add_special_tokens=False).input_ids]
 
     def encode_utterances(self, utterances: Sequence[str]) -> list[list[int]]:
@@ -66,6 +66,22 @@ class LineTokenizer:
 
 def _name(hf: Any) -> str:
     return str(getattr(hf, "name_or_path", "") or "tokenizer")
+
+
+def _user_turns(hf: Any, prompts: Sequence[str]) -> list[str]:
+    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    return hf.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def _check_chat_template(hf: Any) -> None:
+    remedy = "set backbone.prompt_format=plain"
+    if not getattr(hf, "chat_template", None):
+        raise ModelError(_name(hf), "tokenizer has no chat template", remedy)
+    try:
+        _user_turns(hf, ["a"])
+    except (TemplateError, ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(_name(hf), f"chat template cannot be rendered ({reason})", remedy) from error
 
 
 def _line_end(hf: Any) -> int:
