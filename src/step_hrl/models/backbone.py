@@ -57,7 +57,7 @@ class Backbone(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self.context = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
+        self.context = int(getattr(self._config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
 
     @property
     def causal_model(self) -> Any:
@@ -66,8 +66,21 @@ class Backbone(nn.Module):
 
     @property
     def decoder(self) -> Any:
-        """The Hugging Face model without its output head: tokens to hidden states."""
-        return self.causal_model.base_model
+        """The Hugging Face model without its output head: tokens to hidden states.
+
+        Of a model that also reads images (Gemma 3), only the language model.
+        """
+        return self.causal_model.get_decoder()
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self._config.hidden_size)
+
+    @property
+    def _config(self) -> Any:
+        """The configuration of the language model, which models that also read images nest in theirs."""
+        return self.causal_model.config.get_text_config()
 
     @property
     def device(self) -> torch.device:
@@ -92,7 +105,7 @@ class Backbone(nn.Module):
         was_training, attention = self.training, self.causal_model.config._attn_implementation
         self.train(False)
         # With a key-value cache, unlike in training, fused attention is faster on every device.
-        self.model.set_attn_implementation("sdpa")
+        self.model.set_attn_implementation(_fused_attention(self.causal_model))
         try:
             # Not inference_mode: autocast would then cast the weights again for every token.
             with torch.no_grad(), self.autocast(choice):
@@ -104,7 +117,7 @@ class Backbone(nn.Module):
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
         """Logits of the next token for the given hidden states, in float32."""
         logits = self.causal_model.get_output_embeddings()(hidden).float()
-        cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
+        cap = getattr(self._config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def score(
@@ -204,7 +217,7 @@ def load(
         model = _with_adapter(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.
-    model.set_attn_implementation("eager" if target.type == "cpu" else "sdpa")
+    model.set_attn_implementation("eager" if target.type == "cpu" else _fused_attention(model))
     return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source)
 
 
@@ -223,7 +236,9 @@ def _from_pretrained(source: str, config: BackboneConfig) -> tuple[Any, Any]:
         if (folder / "adapter_config.json").is_file():
             return _load_adapter(folder, config, options), hf
         dtype = getattr(torch, config.dtype)
-        return cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, **options), hf
+        model = cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, **options)
+        _freeze_all_but_text(model)
+        return model, hf
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = "check the hub id or path (and the network, for a hub id)"
@@ -240,13 +255,35 @@ def _load_adapter(folder: Path, config: BackboneConfig, options: dict[str, Any])
     return model
 
 
+def _freeze_all_but_text(model: Any) -> None:
+    """Freeze what no prompt reaches: the image encoder of a model that also reads images."""
+    text: set[nn.Parameter] = {*model.get_decoder().parameters(), *model.get_output_embeddings().parameters()}
+    for parameter in model.parameters():
+        if parameter not in text:
+            parameter.requires_grad_(False)
+
+
+def _fused_attention(model: Any) -> str:
+    """Fused attention, or eager attention for models that cap its logits (Gemma 2), which the fused kernel cannot."""
+    is_capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "sdpa" if model._supports_sdpa and not is_capped else "eager"
+
+
 def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
+    text = {*model.get_decoder().modules()}
+    outside = [
+        name
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in lora.target_modules and module not in text
+    ]
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
+        # Modules of an image encoder that have the same names.
+        exclude_modules=outside or None,
     )
     with seeded(seed):
         try:

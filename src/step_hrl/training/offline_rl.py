@@ -177,7 +177,7 @@ def train_offline_rl(
         raise DataError("offline_rl", "no transitions of a source and role of weight > 0", "raise one of the weights")
     trajectories = encode(validation, backbone.tokenizer, config, longest)
     validation_samples = _split_to_fit(trajectories, config)
-    critics = Critics(int(backbone.causal_model.config.hidden_size), n_critics=config.n_critics, seed=seed)
+    critics = Critics(backbone.width, n_critics=config.n_critics, seed=seed)
     objective = OfflineRL(backbone, critics, config)
     train(objective, samples, config, output=output, seed=seed, validation=validation_samples, label="offline RL")
     if parallel.is_first():
