@@ -46,12 +46,20 @@ def digest(model: Any) -> str:
 
 def create(model: Any, lora: LoraConfig, seed: int) -> Any:
     """Add untrained adapters to a model. Raises ModelError where it has no module of a name."""
+    text = {*model.get_decoder().modules()}
+    outside = [
+        name
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in lora.target_modules and module not in text
+    ]
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules),
+        # Modules of an image encoder that have the same names.
+        exclude_modules=outside or None,
     )
     with seeded(seed), without_weight_warnings():
         try:

@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         self.tokenizer = tokenizer
         self.name = name
         self.base = base
-        self.context = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
+        self.context = int(getattr(self._config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
 
     @property
     def causal_model(self) -> Any:
@@ -65,8 +65,21 @@ class Backbone(nn.Module):
 
     @property
     def decoder(self) -> Any:
-        """The Hugging Face model without its output head: tokens to hidden states."""
-        return self.causal_model.base_model
+        """The Hugging Face model without its output head: tokens to hidden states.
+
+        Of a model that also reads images (Gemma 3), only the language model.
+        """
+        return self.causal_model.get_decoder()
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self._config.hidden_size)
+
+    @property
+    def _config(self) -> Any:
+        """The configuration of the language model, which models that also read images nest in theirs."""
+        return self.causal_model.config.get_text_config()
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +102,7 @@ class Backbone(nn.Module):
 
     def _attention_mask(self, batch: TransitionBatch) -> Tensor | dict[str, Tensor]:
         """The mask in the form that the model reads; layers with a sliding window get one of their own."""
-        config = self.causal_model.config
+        config = self._config
         full = batch.attention_mask
         window = getattr(config, "sliding_window", None)
         distance = batch.position_ids[:, None, :, None] - batch.position_ids[:, None, None, :]
@@ -107,7 +120,7 @@ class Backbone(nn.Module):
         was_training, attention = self.training, self.causal_model.config._attn_implementation
         self.train(False)
         # With a key-value cache, unlike in training, fused attention is faster on every device.
-        self.model.set_attn_implementation("sdpa")
+        self.model.set_attn_implementation(_fused_attention(self.causal_model))
         try:
             # Not inference_mode: autocast would then cast the weights again for every token.
             with torch.no_grad(), self.autocast(choice):
@@ -119,7 +132,7 @@ class Backbone(nn.Module):
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
         """Logits of the next token for the given hidden states, in float32."""
         logits = self.causal_model.get_output_embeddings()(hidden).float()
-        cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
+        cap = getattr(self._config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def score(
@@ -207,7 +220,7 @@ def load(
         model = adapters.create(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.
-    model.set_attn_implementation("eager" if target.type == "cpu" else "sdpa")
+    model.set_attn_implementation("eager" if target.type == "cpu" else _fused_attention(model))
     return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source, base)
 
 
@@ -241,3 +254,9 @@ def _from_pretrained(config: BackboneConfig, cache: Path | None) -> tuple[Any, A
         return pretrained.load_weights(source, dtype, trust_remote_code=trust), hf, None
     except pretrained.LOADING_ERRORS as error:
         raise pretrained.failure(config.source, source, error) from error
+
+
+def _fused_attention(model: Any) -> str:
+    """Fused attention, or eager attention for models that cap its logits (Gemma 2), which the fused kernel cannot."""
+    is_capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "sdpa" if model._supports_sdpa and not is_capped else "eager"

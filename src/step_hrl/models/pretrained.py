@@ -79,7 +79,16 @@ def load_weights(source: str, dtype: Any, **options: Any) -> Any:
         model, info = load(source, **options)
     refuse_missing(source, info["missing_keys"])
     refuse_missing(source, (key[0] for key in info["mismatched_keys"]), "have another shape")
+    _freeze_all_but_text(model)
     return model
+
+
+def _freeze_all_but_text(model: Any) -> None:
+    """Freeze what no prompt reaches: the image encoder of a model that also reads images."""
+    text = {id(p) for part in (model.get_decoder(), model.get_output_embeddings()) for p in part.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in text:
+            parameter.requires_grad_(False)
 
 
 def refuse_missing(where: str, keys: Iterable[str], what: str = "are missing") -> None:

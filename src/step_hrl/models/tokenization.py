@@ -11,18 +11,27 @@ from step_hrl.errors import DataError, ModelError
 
 PromptFormat = Literal["plain", "chat"]
 
+# Replaces the function with which templates (Llama 3, SmolLM3) read the clock: a policy must not read another prompt on
+# another day. The date is the one that Llama's template falls back to. The "+" keeps a line end that follows.
+_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro +%}"
+
 
 class LineTokenizer:
     """Encodes prompts and one-line utterances with a Hugging Face tokenizer.
 
     A decision is ``tokens(prompt) + tokens(" " + utterance) + line end``. Prompt and utterance are tokenized
     separately: no token spans the boundary, and a policy is trained on exactly the prompt tokens that it acts on.
+    SentencePiece tokenizers that put a space before every text are given the utterance without one.
+
+    A chat prompt is a function of the prompt alone: templates that can ask a model to think first are told not to, and
+    those that show the date get a fixed one.
 
     Attributes:
         hf: The Hugging Face tokenizer.
-        prompt_format: ``chat`` wraps each prompt as a user turn of the tokenizer's chat template.
+        prompt_format: ``chat`` wraps each prompt as a user turn of the tokenizer's chat template, the only turn.
         line_end: Id of the token that ends an utterance.
-        stops: Ids that end generation: every token that contains a line end, and the special tokens.
+        stops: Ids that end generation: every token that contains a line end, and the special tokens (those that end a
+            turn are among them).
         pad: Id of padding. Masks are explicit everywhere, so it may be an ordinary token.
     """
 
@@ -39,6 +48,7 @@ class LineTokenizer:
         self.stops = _stops(hf, self.line_end)
         self.pad: int = next((i for i in (hf.pad_token_id, hf.eos_token_id) if i is not None), self.line_end)
         self._prefix = _special_prefix(hf)
+        self._space = "" if _adds_space(hf) else " "
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt, for training and acting alike."""
@@ -55,7 +65,7 @@ class LineTokenizer:
                 raise DataError("utterance", f"{utterance!r} has more than one line", "fold it into one line")
         if not utterances:
             return []
-        texts = [f" {utterance}" for utterance in utterances]
+        texts = [f"{self._space}{utterance}" for utterance in utterances]
         return [[*ids, self.line_end] for ids in self.hf(texts, add_special_tokens=False).input_ids]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -69,8 +79,14 @@ def _name(hf: Any) -> str:
 
 
 def _user_turns(hf: Any, prompts: Sequence[str]) -> list[str]:
+    template: str = hf.get_chat_template()
+    if "strftime_now" in template:
+        template = _FIXED_DATE + template
     turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    return hf.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    # A template that does not know a setting ignores it.
+    return hf.apply_chat_template(
+        turns, chat_template=template, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
 
 
 def _check_chat_template(hf: Any) -> None:
@@ -93,11 +109,20 @@ def _line_end(hf: Any) -> int:
 
 
 def _stops(hf: Any, line_end: int) -> frozenset[int]:
-    newline_marks = ("\n", "Ċ", "<0x0A>")
+    # Byte-level vocabularies write a line end as "Ċ", which is an ordinary letter in others.
+    is_byte_level = "Ċ" in hf.convert_ids_to_tokens(line_end)
+    newline_marks = ("\n", "Ċ") if is_byte_level else ("\n", "<0x0A>")
     vocabulary: dict[str, int] = hf.get_vocab()
     ends = {index for token, index in vocabulary.items() if any(mark in token for mark in newline_marks)}
-    ends.update(hf.all_special_ids)
-    return frozenset({*ends, line_end})
+    # The token that ends a turn is not always among ``all_special_ids``, which are those with a name.
+    ends.update(index for index, token in hf.added_tokens_decoder.items() if token.special)
+    return frozenset({*ends, *hf.all_special_ids, line_end})
+
+
+def _adds_space(hf: Any) -> bool:
+    """Whether the tokenizer puts a space before a text that has none."""
+    ids: list[int] = hf("a", add_special_tokens=False).input_ids
+    return str(hf.convert_ids_to_tokens(ids[0])).startswith(("▁", "Ġ"))
 
 
 def _special_prefix(hf: Any) -> list[int]:

@@ -179,7 +179,7 @@ def train_offline_rl(
     trajectories = [
         encode(trajectory, backbone.tokenizer, config, longest) for trajectory in trajectories_of(validation)
     ]
-    critics = Critics(int(backbone.causal_model.config.hidden_size), n_critics=config.n_critics, seed=seed)
+    critics = Critics(backbone.width, n_critics=config.n_critics, seed=seed)
     objective = OfflineRL(backbone, critics, config)
     train(objective, samples, config, output=output, seed=seed, validation=validation_samples, label="offline RL")
     if parallel.is_first():
