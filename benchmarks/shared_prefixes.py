@@ -100,12 +100,7 @@ def loss_of_rows(backbone: Backbone, samples: list[Sample]) -> torch.Tensor:
     rows = [[*transition.state, *transition.utterance] for sample in samples for transition in sample]
     length = rounded(max(map(len, rows)), LENGTH_MULTIPLE)
     ids = torch.tensor([row + [backbone.tokenizer.pad] * (length - len(row)) for row in rows])
-    mask = torch.tensor(
-        [
-            [len(t.state) <= index < len(t) for index in range(length)]
-            for (t,) in samples
-        ]
-    )
+    mask = torch.tensor([[len(t.state) <= index < len(t) for index in range(length)] for (t,) in samples])
     hidden = backbone.decoder(input_ids=ids.to(backbone.device), use_cache=False).last_hidden_state
     inside = mask[:, 1:]
     logits = backbone.logits(hidden[:, :-1][inside.to(backbone.device)])

@@ -111,7 +111,9 @@ class Backbone(nn.Module):
         if config._attn_implementation == "eager":
             lowest = torch.finfo(torch.float32).min
             masks = {name: torch.zeros(mask.shape).masked_fill(~mask, lowest) for name, mask in masks.items()}
-        kinds = set(getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"])
+        kinds = set(
+            getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"]
+        )
         return masks if len(kinds) > 1 else masks[kinds.pop()]
 
     @contextmanager
@@ -135,9 +137,7 @@ class Backbone(nn.Module):
         cap = getattr(self._config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def score(
-        self, batch: TransitionBatch, hidden: Float[Tensor, "rows length width"] | None = None
-    ) -> TokenScores:
+    def score(self, batch: TransitionBatch, hidden: Float[Tensor, "rows length width"] | None = None) -> TokenScores:
         """Log-probability of the utterances' tokens, each given the state and the tokens before it.
 
         Logits are computed for these tokens only, because prompts are an order of magnitude longer than utterances.

@@ -240,7 +240,9 @@ def collate(samples: Sequence[Sample], pad: int, multiple: int = 1) -> Transitio
     unused = [range(len(row.tokens), length) for row in rows]
     return TransitionBatch(
         input_ids=torch.tensor([[*row.tokens, *(pad for _ in rest)] for row, rest in zip(rows, unused, strict=True)]),
-        position_ids=torch.tensor([[*row.positions, *(0 for _ in rest)] for row, rest in zip(rows, unused, strict=True)]),
+        position_ids=torch.tensor(
+            [[*row.positions, *(0 for _ in rest)] for row, rest in zip(rows, unused, strict=True)]
+        ),
         # Padding attends to itself only.
         subtree_end=torch.tensor(
             [[*row.subtree_end, *(index + 1 for index in rest)] for row, rest in zip(rows, unused, strict=True)]

@@ -116,4 +116,3 @@ def run(
     texts = (text for transition in transitions for text in (transition.state, f" {transition.utterance}\n"))
     backbone = backbones.load(backbone_config, texts=texts, seed=seed)
     return train_behavior_cloning(backbone, transitions, validation, config, output=output, seed=seed)
-

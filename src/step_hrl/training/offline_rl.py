@@ -121,9 +121,7 @@ class OfflineRL(Objective):
         features = (scale * hidden + (1 - scale) * hidden.detach() if scale else hidden.detach()).flatten(0, 1).float()
         states, utterances = features[batch.state_end], features[batch.utterance_end]
         q_features = utterances if self.config.q_read_at == "utterance_end" else states
-        return log_likelihood, self.critics(
-            states, utterances, q_features, features[batch.next_state_end], batch.role
-        )
+        return log_likelihood, self.critics(states, utterances, q_features, features[batch.next_state_end], batch.role)
 
     def _critic_losses(self, batch: TransitionBatch, estimates: Estimates) -> tuple[dict[str, Tensor], Tensor]:
         """L_Q and L_V, (B,) each, and the advantage (B,)."""
