@@ -53,7 +53,11 @@ class LanguageModel(Protocol):
 
     name: str
     context: int
-    tokenizer: Tokens
+
+    @property
+    def tokenizer(self) -> Tokens:
+        """The tokenizer."""
+        ...
 
     @property
     def device(self) -> torch.device:
