@@ -89,7 +89,7 @@ class Backbone(nn.Module):
     def autocast(self, choice: MixedPrecision) -> torch.autocast:
         """A context that computes in bfloat16 if that is chosen and the weights are float32."""
         chosen = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
-        enabled = chosen
+        enabled = chosen and self.model.dtype == torch.float32
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
@@ -110,10 +110,13 @@ class Backbone(nn.Module):
         masks = {"full_attention": full, "sliding_attention": near}
         if config._attn_implementation == "eager":
             lowest = torch.finfo(torch.float32).min
-            masks = {name: torch.zeros(mask.shape).masked_fill(~mask, lowest) for name, mask in masks.items()}
-        kinds = set(
-            getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"]
-        )
+            zeros = torch.zeros(full.shape, device=full.device)
+            masks = {kind: zeros.masked_fill(~mask, lowest) for kind, mask in masks.items()}
+        only = "full_attention" if window is None else "sliding_attention"
+        kinds = set(getattr(config, "layer_types", None) or [only])
+        if unknown := ", ".join(sorted(kinds - masks.keys())):
+            remedy = "train a model whose layers are all attention, full or with a sliding window"
+            raise ModelError("backbone.source", f"layers that cannot read prefix trees ({unknown})", remedy)
         return masks if len(kinds) > 1 else masks[kinds.pop()]
 
     @contextmanager
