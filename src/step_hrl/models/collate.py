@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from step_hrl.errors import DataError
-from step_hrl.models.prefix_rows import ROW_TOKENS, common_prefix, pack_evenly, tokens_read
+from step_hrl.models.prefix_rows import ROW_TOKENS, PrefixTree, common_prefix, pack_evenly, tokens_read
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.types import Role, Transition
 
@@ -165,20 +165,23 @@ def words(transitions: Iterable[Transition]) -> frozenset[str]:
 def samples_by_beginning(transitions: Sequence[TransitionTokens]) -> list[Sample]:
     """Group transitions whose tokens begin alike, each once, in samples of at most ``ROW_TOKENS`` tokens.
 
+    Nor have a sample's utterances more tokens than that together, which bounds how often it holds the same decision.
+
     >>> one, two, other = (TransitionTokens(Role.LOW, state, (2,)) for state in ((5, 6, 7), (5, 6, 8), (9,)))
     >>> [len(sample) for sample in samples_by_beginning([one, other, two])]
     [2, 1]
     """
     groups: list[list[TransitionTokens]] = []
     previous: tuple[int, ...] = ()
-    size = 0
+    size = uttered = 0
     for transition in sorted(transitions, key=lambda each: each.sequences[0]):
         sequence = transition.sequences[0]
         shared = common_prefix(previous, sequence)
         size += len(sequence) - shared
-        if not groups or size > ROW_TOKENS or 2 * shared < len(sequence):
+        uttered += len(transition.utterance)
+        if not groups or max(size, uttered) > ROW_TOKENS or 2 * shared < len(sequence):
             groups.append([])
-            size = len(sequence)
+            size, uttered = len(sequence), len(transition.utterance)
         groups[-1].append(transition)
         previous = sequence
     return [tuple(group) for group in groups]
@@ -193,10 +196,14 @@ def samples_in_order(transitions: Iterable[TransitionTokens], tokens: int) -> li
     """
     samples: list[Sample] = []
     sample: Sample = ()
+    read = PrefixTree()
     for transition in transitions:
-        if sample and size_of((*sample, transition)) > tokens:
+        for sequence in transition.sequences:
+            read.add(sequence)
+        if sample and read.tokens > tokens:
             samples.append(sample)
             sample = ()
+            read = PrefixTree(transition.sequences)
         sample = (*sample, transition)
     return [*samples, sample] if sample else samples
 

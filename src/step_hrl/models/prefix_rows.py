@@ -7,9 +7,9 @@ its position is its depth. A model so computes the same hidden states as for one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import NamedTuple
 
 ROW_TOKENS = 384
@@ -49,27 +49,7 @@ def pack(sequences: Sequence[Sequence[int]], length: int) -> tuple[list[Row], li
     >>> [list(place.path) for place in places]
     [[2, 3, 6], [2, 3, 4, 5], [0, 1]]
     """
-    rows: list[Row] = []
-    places: dict[int, Place] = {}
-    previous: Sequence[int] = ()
-    path: list[int] = []
-    for index in sorted(range(len(sequences)), key=lambda index: tuple(sequences[index])):
-        sequence = sequences[index]
-        shared = common_prefix(previous, sequence)
-        if not rows or len(rows[-1].tokens) + len(sequence) - shared > length:
-            rows.append(Row())
-            shared = 0
-        row = rows[-1]
-        first = len(row.tokens)
-        row.tokens += sequence[shared:]
-        row.positions += range(shared, len(sequence))
-        path = [*path[:shared], *range(first, len(row.tokens))]
-        row.subtree_end += [0] * (len(row.tokens) - first)
-        for token in path:
-            row.subtree_end[token] = len(row.tokens)
-        previous = sequence
-        places[index] = Place(len(rows) - 1, path)
-    return rows, [places[index] for index in range(len(sequences))]
+    return _pack(sequences, _alphabetical(sequences), length)
 
 
 def pack_evenly(sequences: Sequence[Sequence[int]], multiple: int) -> tuple[list[Row], list[Place], int]:
@@ -79,14 +59,12 @@ def pack_evenly(sequences: Sequence[Sequence[int]], multiple: int) -> tuple[list
         The rows, the place of each sequence, and the length that all rows are to be padded to, a multiple of
         ``multiple``.
     """
+    order = _alphabetical(sequences)
     longest = rounded(max(map(len, sequences)), multiple)
     limit = max(rounded(ROW_TOKENS, multiple), longest)
-    fewest = len(pack(sequences, limit)[0])
-    for length in range(longest, limit, multiple):
-        rows, places = pack(sequences, length)
-        if len(rows) <= fewest:
-            return rows, places, length
-    return *pack(sequences, limit), limit
+    fewest = sum(_opens_row(order, limit))
+    length = next(each for each in range(longest, limit + 1, multiple) if sum(_opens_row(order, each)) == fewest)
+    return *_pack(sequences, order, length), length
 
 
 def tokens_read(sequences: Sequence[Sequence[int]]) -> int:
@@ -95,16 +73,90 @@ def tokens_read(sequences: Sequence[Sequence[int]]) -> int:
     >>> tokens_read([(5, 6, 8), (5, 6, 7, 9), (5, 6)])
     5
     """
-    total, previous = 0, ()
-    for sequence in sorted(map(tuple, sequences)):
-        total += len(sequence) - common_prefix(previous, sequence)
-        previous = sequence
-    return total
+    return sum(entry.length - entry.shared for entry in _alphabetical(sequences))
+
+
+class PrefixTree:
+    """Counts the tokens of a growing set of sequences when common beginnings are read once.
+
+    >>> tree = PrefixTree([(5, 6, 8)])
+    >>> tree.add((5, 6, 7, 9))
+    >>> tree.tokens
+    5
+    """
+
+    def __init__(self, sequences: Iterable[tuple[int, ...]] = ()) -> None:
+        """Count these sequences."""
+        self._ordered: list[tuple[int, ...]] = []
+        self.tokens = 0
+        for sequence in sequences:
+            self.add(sequence)
+
+    def add(self, sequence: tuple[int, ...]) -> None:
+        """Add a sequence. It shares most with a neighbor in alphabetical order."""
+        place = bisect(self._ordered, sequence)
+        neighbors = self._ordered[max(0, place - 1) : place + 1]
+        self.tokens += len(sequence) - max((common_prefix(each, sequence) for each in neighbors), default=0)
+        self._ordered.insert(place, sequence)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Number of tokens that two sequences have in common at the beginning."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    """Number of tokens that two sequences have in common at the beginning.
+
+    >>> common_prefix((5, 6, 8), (5, 6, 7, 9)), common_prefix((5, 6), (5, 6, 7))
+    (2, 2)
+    """
+    for index, (token, its) in enumerate(zip(one, other, strict=False)):
+        if token != its:
+            return index
+    return min(len(one), len(other))
+
+
+class _Entry(NamedTuple):
+    """A sequence in alphabetical order: its number, its length, and how many tokens it shares with the one before."""
+
+    number: int
+    length: int
+    shared: int
+
+
+def _alphabetical(sequences: Sequence[Sequence[int]]) -> list[_Entry]:
+    entries: list[_Entry] = []
+    previous: Sequence[int] = ()
+    for sequence, number in sorted((tuple(sequence), number) for number, sequence in enumerate(sequences)):
+        entries.append(_Entry(number, len(sequence), common_prefix(previous, sequence)))
+        previous = sequence
+    return entries
+
+
+def _opens_row(order: Sequence[_Entry], length: int) -> Iterator[bool]:
+    """Whether each sequence opens a new row, because the row before has no room for what it does not share."""
+    used = length
+    for entry in order:
+        used += entry.length - entry.shared
+        opens = used > length
+        if opens:
+            used = entry.length
+        yield opens
+
+
+def _pack(sequences: Sequence[Sequence[int]], order: Sequence[_Entry], length: int) -> tuple[list[Row], list[Place]]:
+    rows: list[Row] = []
+    places: dict[int, Place] = {}
+    path: list[int] = []
+    for entry, opens in zip(order, _opens_row(order, length), strict=True):
+        if opens:
+            rows.append(Row())
+        row, shared = rows[-1], 0 if opens else entry.shared
+        first = len(row.tokens)
+        row.tokens += sequences[entry.number][shared:]
+        row.positions += range(shared, entry.length)
+        path = [*path[:shared], *range(first, len(row.tokens))]
+        row.subtree_end += [0] * (len(row.tokens) - first)
+        for token in path:
+            row.subtree_end[token] = len(row.tokens)
+        places[entry.number] = Place(len(rows) - 1, path)
+    return rows, [places[index] for index in range(len(sequences))]
 
 
 def rounded(length: int, multiple: int) -> int:

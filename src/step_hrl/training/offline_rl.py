@@ -39,7 +39,7 @@ from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import VALUE_ESTIMATES_FILE, VALUES_FILE
 from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import parallel
-from step_hrl.training.loop import Losses, Objective, train
+from step_hrl.training.loop import LENGTH_MULTIPLE, Losses, Objective, train
 from step_hrl.training.metrics import WeightedSum, by_role
 from step_hrl.training.optimizers import Heads
 from step_hrl.training.value_estimates import ValueEstimate, rank_correlations, to_lines
@@ -234,11 +234,12 @@ def estimate_values(objective: OfflineRL, trajectories: Iterable[Sequence[Transi
     Rewards after a truncation are unknown and count as 0.
     """
     objective.eval()
+    device = objective.backbone.device
     counts: Counter[tuple[str, str]] = Counter()
     estimates: list[ValueEstimate] = []
     for trajectory in trajectories:
-        batch = collate([tuple(trajectory)], objective.backbone.tokenizer.pad).to(objective.backbone.device)
-        value, q = (cast("list[float]", cast(Any, tensor).tolist()) for tensor in objective.values(batch))
+        batch = collate([tuple(trajectory)], objective.backbone.tokenizer.pad, LENGTH_MULTIPLE)
+        value, q = (cast("list[float]", cast(Any, tensor).tolist()) for tensor in objective.values(batch.to(device)))
         key = (trajectory[0].episode_id, trajectory[0].role.value)
         for numbers in zip(value, q, returns_to_go(trajectory), strict=True):
             estimates.append(ValueEstimate(*key, counts[key], *numbers))
