@@ -45,7 +45,10 @@ AskOption = Annotated[
 ]
 OracleOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="ROLE", help="Let the expert answer for a role: high, low or progress; repeatable."),
+    typer.Option(
+        metavar="ROLE",
+        help="Let the expert answer for a role: high, low or progress; repeatable. `each` compares them in one table.",
+    ),
 ]
 PauseOption = Annotated[bool, typer.Option("--pause", help="Wait for Enter before each step; q and Enter quits.")]
 
@@ -122,17 +125,23 @@ def evaluate(
 ) -> None:
     """Evaluate a policy; write its episodes and a summary of their scores.
 
-    With --oracle, the policy answers for the other roles, which shows which role loses points.
+    With --oracle, the policy answers for the other roles, which shows which role loses points: `--oracle each`.
     """
     from step_hrl.evaluation import table
-    from step_hrl.stages.oracle import oracle_roles
+    from step_hrl.stages.oracle import oracle_groups, oracle_label
 
     pipeline = _pipeline_of(recipe, overrides, policy)
     chosen = None if untrained else _policy(pipeline, policy)
-    roles = oracle_roles(pipeline.context, oracle or ())
+    groups = oracle_groups(pipeline.context, oracle or ())
     splits = (split,) if split else pipeline.recipe.evaluation.splits
     with signals.handle_stop_signals():
-        summaries = {name: pipeline.do(pipeline.evaluation(name, chosen, oracle=roles)) for name in splits}
+        summaries = {
+            f"{name}, oracle {oracle_label(roles)}" if roles and len(groups) > 1 else name: pipeline.do(
+                pipeline.evaluation(name, chosen, oracle=roles)
+            )
+            for name in splits
+            for roles in groups
+        }
     Console().print(table(summaries))
 
 
