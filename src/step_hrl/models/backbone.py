@@ -250,10 +250,9 @@ def _from_pretrained(config: BackboneConfig, cache: Path | None) -> tuple[Any, A
         policy_folder.check_prompts(folder, notes, config.prompt_format)
     trust, dtype = config.trust_remote_code, getattr(torch, config.dtype)
     try:
-        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
         if has_adapters:
-            model, base = adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
-            return model, hf, base
+            return adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
+        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
         return pretrained.load_weights(source, dtype, trust_remote_code=trust), hf, None
     except pretrained.LOADING_ERRORS as error:
         raise pretrained.failure(config.source, source, error) from error
