@@ -89,7 +89,7 @@ def load(
         cache: Of converted models; see :func:`~step_hrl.models.pretrained.locate`.
 
     Returns:
-        The model with its adapters, the tokenizer (the base's where the folder has none), and what is known of its base.
+        The model with its adapters; the tokenizer, the base's where the folder has none; what is known of the base.
 
     Raises ModelError where the base is missing or another one, or the adapters are incomplete or not those asked for.
     Raises one of :data:`~step_hrl.models.pretrained.LOADING_ERRORS` where files are missing or damaged.
