@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import string
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -150,7 +151,7 @@ def tokenize(
                 factor,
                 weight(transition),
                 transition.clone_mask,
-                known_words is not None and not known_words.issuperset(transition.utterance.split()),
+                known_words is not None and not known_words >= words([transition]),
                 transition.episode_id,
             )
         )
@@ -158,8 +159,10 @@ def tokenize(
 
 
 def words(transitions: Iterable[Transition]) -> frozenset[str]:
-    """All words of the utterances of transitions."""
-    return frozenset(word for transition in transitions for word in transition.utterance.split())
+    """All words of the utterances of transitions, without punctuation around them."""
+    return frozenset(
+        word.strip(string.punctuation) for transition in transitions for word in transition.utterance.split()
+    )
 
 
 def samples_by_beginning(transitions: Sequence[TransitionTokens]) -> list[Sample]:
