@@ -17,7 +17,9 @@ from step_hrl.models.prefix_rows import rounded
 
 PADDING_RATIO = 1.25
 """Prompts are prefilled together if the longest has at most this many times the new tokens of the shortest."""
-LENGTH_MULTIPLE = 32
+PADDING_TOKENS = 48
+"""So are prompts that need at most this many tokens of padding: a forward pass of their own would cost as much."""
+LENGTH_MULTIPLE = 8
 """New tokens are padded to a multiple of this length; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 
 
@@ -125,10 +127,12 @@ def prefill_inputs(prompts: Sequence[Prompt], pad: int, device: torch.device) ->
 
 
 def of_similar_length(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-    """Group prompts, sorted by their new tokens, so that padding stays within ``PADDING_RATIO``."""
-    start = 0
+    """Group prompts, sorted by their new tokens; see ``PADDING_RATIO`` and ``PADDING_TOKENS``."""
+    start, new = 0, 0
     for index, prompt in enumerate(prompts):
-        if prompt.new > PADDING_RATIO * prompts[start].new:
+        padding = (index - start) * prompt.new - new
+        if prompt.new > PADDING_RATIO * prompts[start].new and padding > PADDING_TOKENS:
             yield prompts[start:index]
-            start = index
+            start, new = index, 0
+        new += prompt.new
     yield prompts[start:]
