@@ -161,6 +161,7 @@ def test_samples_by_beginning_fill_a_row_and_no_more() -> None:
     assert all(size_of(sample) <= ROW_TOKENS for sample in samples)
     # 200 tokens in common and 12 more for each decision: 15 of them fit.
     assert [len(sample) for sample in samples] == [15] * 6 + [10]
+    assert [len(sample) for sample in samples_by_beginning(alike(6), 250)] == [4, 2]
     # A single decision may be longer.
     assert [len(sample) for sample in samples_by_beginning(alike(3, common=500))] == [1, 1, 1]
     # What has less than half in common is not put together.
