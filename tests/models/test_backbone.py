@@ -21,33 +21,41 @@ from step_hrl.models.collate import TransitionBatch, collate, tokenize
 
 
 def batch_of(backbone: Backbone, number: int = 6) -> TransitionBatch:
-    return collate(tokenize(transitions(number), backbone.tokenizer, 128), backbone.tokenizer.pad)
+    return collate([tuple(tokenize(transitions(number), backbone.tokenizer, 128))], backbone.tokenizer.pad)
 
 
 @torch.no_grad()
-def test_scores_equal_those_of_the_whole_masked_model() -> None:
+def test_scores_equal_those_of_the_whole_model_on_one_decision_at_a_time() -> None:
     backbone = tiny_backbone().eval()
-    batch = batch_of(backbone)
-    scores = backbone.score(batch)
-    logits = backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long()).logits
-    whole = logits[:, :-1].log_softmax(dim=-1)
-    chosen = whole.gather(2, batch.input_ids[:, 1:, None])[..., 0]
-    ahead = batch.utterance_mask[:, 1:]
-    torch.testing.assert_close(scores.log_probs[:, 1:][ahead], chosen[ahead])
-    assert (scores.log_probs[~batch.utterance_mask] == 0).all()
-    right = (whole.argmax(dim=-1) == batch.input_ids[:, 1:]) & ahead
-    assert (scores.correct[:, 1:] == right).all()
+    decisions = tokenize(transitions(6), backbone.tokenizer, 128)
+    scores = backbone.score(collate([tuple(decisions)], backbone.tokenizer.pad, 16))
+    for number, decision in enumerate(decisions):
+        logits = backbone.model(input_ids=torch.tensor([[*decision.state, *decision.utterance]])).logits[0]
+        ahead = logits[len(decision.state) - 1 : -1].log_softmax(dim=-1)
+        utterance, length = torch.tensor(decision.utterance), len(decision.utterance)
+        torch.testing.assert_close(scores.log_probs[number, :length], ahead.gather(1, utterance[:, None])[:, 0])
+        assert (scores.log_probs[number, length:] == 0).all()
+        assert (scores.correct[number, :length] == (ahead.argmax(dim=-1) == utterance)).all()
+        assert not scores.correct[number, length:].any()
 
 
 @torch.no_grad()
-def test_padding_changes_no_log_likelihood() -> None:
+def test_other_decisions_and_padding_change_no_log_likelihood() -> None:
     backbone = tiny_backbone().eval()
     together = batch_of(backbone)
     values = utterance_log_likelihood(backbone.score(together).log_probs, together.utterance_mask)
-    for row, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
-        alone = collate([tokens], backbone.tokenizer.pad)
+    for number, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
+        alone = collate([(tokens,)], backbone.tokenizer.pad, multiple=64)
         value = utterance_log_likelihood(backbone.score(alone).log_probs, alone.utterance_mask)
-        torch.testing.assert_close(values[row], value[0])
+        torch.testing.assert_close(values[number], value[0])
+
+
+@torch.no_grad()
+def test_layers_that_cannot_read_prefix_trees_are_named() -> None:
+    backbone = tiny_backbone()
+    backbone.causal_model.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(ModelError, match=r"cannot read prefix trees \(linear_attention\)"):
+        backbone.hidden_states(batch_of(backbone))
 
 
 def test_a_tiny_model_depends_on_its_seed_and_config_only() -> None:

@@ -77,7 +77,8 @@ def prompts(backbone: Backbone) -> list[list[int]]:
 
 
 def batch_of(backbone: Backbone, decisions: Sequence[Transition]) -> TransitionBatch:
-    return collate(tokenize(decisions, backbone.tokenizer, backbone.context), backbone.tokenizer.pad, multiple=16)
+    sample = tuple(tokenize(decisions, backbone.tokenizer, backbone.context))
+    return collate([sample], backbone.tokenizer.pad, multiple=16)
 
 
 @torch.no_grad()

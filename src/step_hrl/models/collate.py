@@ -165,10 +165,11 @@ def words(transitions: Iterable[Transition]) -> frozenset[str]:
     )
 
 
-def samples_by_beginning(transitions: Sequence[TransitionTokens]) -> list[Sample]:
-    """Group transitions whose tokens begin alike, each once, in samples of at most ``ROW_TOKENS`` tokens.
+def samples_by_beginning(transitions: Sequence[TransitionTokens], tokens: int = ROW_TOKENS) -> list[Sample]:
+    """Group transitions whose tokens begin alike, each once, in samples that read at most ``tokens`` tokens.
 
-    Nor have a sample's utterances more tokens than that together, which bounds how often it holds the same decision.
+    Nor have a sample's utterances more tokens than that together, which bounds how often it holds the same decision. A
+    longer transition is a sample of its own.
 
     >>> one, two, other = (TransitionTokens(Role.LOW, state, (2,)) for state in ((5, 6, 7), (5, 6, 8), (9,)))
     >>> [len(sample) for sample in samples_by_beginning([one, other, two])]
@@ -182,7 +183,7 @@ def samples_by_beginning(transitions: Sequence[TransitionTokens]) -> list[Sample
         shared = common_prefix(previous, sequence)
         size += len(sequence) - shared
         uttered += len(transition.utterance)
-        if not groups or max(size, uttered) > ROW_TOKENS or 2 * shared < len(sequence):
+        if not groups or max(size, uttered) > tokens or 2 * shared < len(sequence):
             groups.append([])
             size, uttered = len(sequence), len(transition.utterance)
         groups[-1].append(transition)

@@ -14,6 +14,7 @@ from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import ROLES, TransitionBatch, samples_by_beginning, tokenize, words
+from step_hrl.models.prefix_rows import ROW_TOKENS
 from step_hrl.runs.files import written_whole
 from step_hrl.runs.layout import POLICY_FOLDER
 from step_hrl.training import parallel
@@ -84,7 +85,9 @@ def train_behavior_cloning(
         raise DataError("behavior_cloning", "no transitions of a trained role", "record demonstrations first")
     known = words(training)
     samples, validation_samples = (
-        samples_by_beginning(tokenize(part, backbone.tokenizer, longest, known_words=known))
+        samples_by_beginning(
+            tokenize(part, backbone.tokenizer, longest, known_words=known), min(ROW_TOKENS, config.tokens_per_batch)
+        )
         for part in (training, held_out)
     )
     objective = BehaviorCloning(backbone, config.role_weights)
