@@ -36,8 +36,9 @@ class Role(str, Enum):
 class Usage:
     """Tokens of one or more decisions, as counted by the tokenizer.
 
-    ``prompt_tokens`` includes the ``cached_tokens``: tokens of prompts that are repeated within an episode and answered
-    from a cache, or tokens that a server reports as cached.
+    ``prompt_tokens`` includes the ``cached_tokens``: tokens that a prompt shares from its start with the episode's last
+    prompt, whose keys and values are known; tokens of prompts that are repeated within an episode and answered from a
+    cache; or tokens that a server reports as cached.
     """
 
     prompt_tokens: int = 0

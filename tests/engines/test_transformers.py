@@ -204,18 +204,6 @@ def test_answers_do_not_depend_on_when_asks_join_the_batch(backbone: Backbone, s
     assert [answers[number] for number in range(len(ASKS))] == [engine.generate([ask])[0] for ask in ASKS]
 
 
-def test_acting_restores_the_training_mode_of_the_backbone(backbone: Backbone) -> None:
-    backbone.train()
-    attention = backbone.model.config._attn_implementation
-    with backbone.acting("no"):
-        assert not backbone.training
-        assert not torch.is_grad_enabled()
-    assert backbone.training
-    assert torch.is_grad_enabled()
-    assert backbone.model.config._attn_implementation == attention
-    backbone.eval()
-
-
 def test_samples_do_not_depend_on_the_batch(backbone: Backbone) -> None:
     config = GenerationConfig(mixed_precision="no", temperature=1.5, top_p=0.9, max_new_tokens=SHORT)
     asks = [replace(ask, seed=seed) for seed, ask in enumerate(ASKS)]

@@ -9,7 +9,7 @@ from step_hrl.config.agents import (
     ReactConfig,
     StepHrlConfig,
 )
-from step_hrl.config.base import MixedPrecision, Section, overlay
+from step_hrl.config.base import MixedPrecision, Quantization, Section, overlay
 from step_hrl.config.recipe import (
     AgentVariant,
     ApiConfig,
@@ -64,6 +64,7 @@ __all__ = [
     "OptimizerConfig",
     "Preset",
     "PricesConfig",
+    "Quantization",
     "ReactConfig",
     "Recipe",
     "RoleWeights",

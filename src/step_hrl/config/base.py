@@ -12,6 +12,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 TopP = Annotated[float, Field(gt=0.0, le=1.0)]
 MixedPrecision = Literal["auto", "no", "bf16"]
 """Whether float32 weights are multiplied in bfloat16; ``auto`` does so on hardware that has instructions for it."""
+Quantization = Literal["none", "int8"]
+"""How the weights of linear layers are stored while a policy acts."""
 
 
 class Section(BaseModel):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from step_hrl.config.agents import AGENT_CONFIGS, AgentConfig, ReactConfig, StepHrlConfig, agent_type
-from step_hrl.config.base import Fraction, MixedPrecision, NonNegative, Section, TopP, overlay
+from step_hrl.config.base import Fraction, MixedPrecision, NonNegative, Quantization, Section, TopP, overlay
 from step_hrl.config.training import BackboneConfig, BehaviorCloningConfig, DataWeights, OfflineRLConfig
 from step_hrl.types import Ask, Role
 
@@ -98,9 +98,13 @@ class GenerationConfig(Section):
     max_new_tokens: MaxNewTokens = MaxNewTokens()
     """Longest utterance of each role."""
     batch_size: PositiveInt = 64
-    """Most asks that are answered in one forward pass."""
+    """Most asks that are answered in one forward pass, and most episodes whose last prompt stays in memory, so that
+    the next one is read only from where it differs."""
     mixed_precision: MixedPrecision = "auto"
     """Whether float32 weights are multiplied in bfloat16; ``auto`` does so on hardware that has instructions for it."""
+    quantize: Quantization = "none"
+    """``int8`` multiplies integers of 8 bits in all linear layers but the output head, on CPUs only. It acts faster on
+    a CPU with instructions for that (AVX-512 VNNI), and changes some answers."""
 
     def temperature_of(self, ask: Ask) -> float:
         """Return the temperature at which an ask is answered."""

@@ -77,8 +77,8 @@ def load(
     *,
     trust_remote_code: bool,
     cache: Path | None,
-) -> tuple[Any, Base]:
-    """Load adapters and their base.
+) -> tuple[Any, Any, Base]:
+    """Load adapters, their base and its tokenizer.
 
     Args:
         folder: Of the adapters.
@@ -89,7 +89,7 @@ def load(
         cache: Of converted models; see :func:`~step_hrl.models.pretrained.locate`.
 
     Returns:
-        The model with its adapters, and what is known of the base.
+        The model with its adapters; the tokenizer, the base's where the folder has none; what is known of the base.
 
     Raises ModelError where the base is missing or another one, or the adapters are incomplete or not those asked for.
     Raises one of :data:`~step_hrl.models.pretrained.LOADING_ERRORS` where files are missing or damaged.
@@ -99,6 +99,8 @@ def load(
     stored = str(json.loads((folder / CONFIG_FILE).read_text())[_BASE_KEY])
     source = _base_source(folder, stored, notes)
     located = pretrained.locate(source, cache)
+    tokenizer_at = str(folder) if pretrained.has_tokenizer(folder) else located
+    hf = pretrained.load_tokenizer(tokenizer_at, trust_remote_code=trust_remote_code)
     model: Any = pretrained.load_weights(located, dtype, trust_remote_code=trust_remote_code)
     base = Base(notes.base.source if notes and notes.base else source, digest(model))
     if notes and notes.base and notes.base != base:
@@ -114,7 +116,7 @@ def load(
     pretrained.refuse_missing(str(folder), set(expected) - set(_peft.load_peft_weights(str(folder), device="cpu")))
     if lora is not None:
         _check_same(folder, settings, lora)
-    return model, base
+    return model, hf, base
 
 
 def restore(model: Any, folder: Path, device: torch.device) -> None:

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from step_hrl.config import BackboneConfig, MixedPrecision
+from step_hrl.config import BackboneConfig, MixedPrecision, Quantization
 from step_hrl.errors import ModelError
 from step_hrl.models import adapters, policy_folder, pretrained, tiny
+from step_hrl.models.acting import acting_copy
 from step_hrl.models.collate import TransitionBatch
 from step_hrl.models.policy_folder import Base, Notes
 from step_hrl.models.prefix_rows import rounded
@@ -88,9 +89,11 @@ class Backbone(nn.Module):
 
     def autocast(self, choice: MixedPrecision) -> torch.autocast:
         """A context that computes in bfloat16 if that is chosen and the weights are float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._casts(choice))
+
+    def _casts(self, choice: MixedPrecision) -> bool:
         chosen = choice == "bf16" or (choice == "auto" and has_native_bfloat16(self.device))
-        enabled = chosen and self.model.dtype == torch.float32
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        return chosen and self.model.dtype == torch.float32
 
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
         """The last layer's hidden state of every token."""
@@ -120,19 +123,22 @@ class Backbone(nn.Module):
         return masks if len(kinds) > 1 else masks[kinds.pop()]
 
     @contextmanager
-    def acting(self, choice: MixedPrecision) -> Generator[None]:
-        """A context for generation: no dropout, no gradients, fused attention. The previous state is restored."""
-        was_training, attention = self.training, self.causal_model.config._attn_implementation
-        self.train(False)
-        # With a key-value cache, unlike in training, fused attention is faster on every device.
-        self.model.set_attn_implementation(_fused_attention(self.causal_model))
-        try:
-            # Not inference_mode: autocast would then cast the weights again for every token.
-            with torch.no_grad(), self.autocast(choice):
-                yield
-        finally:
-            self.model.set_attn_implementation(attention)
-            self.train(was_training)
+    def acting(self, choice: MixedPrecision, quantize: Quantization = "none") -> Generator[Backbone]:
+        """Yield a copy for generation: adapters merged, no dropout, no gradients, fused attention.
+
+        This backbone stays as it is. Its copy shares all weights that neither adapters nor the precision change; if
+        bfloat16 is chosen, its weights are bfloat16, because autocast would cast them again in every forward pass.
+
+        Raises :class:`~step_hrl.errors.ModelError` where the device cannot act with the quantized weights.
+        """
+        if quantize == "int8" and self.device.type != "cpu":
+            raise ModelError("generation.quantize", f"int8 on {self.device.type}", "only CPUs have it; use `none`")
+        dtype = torch.bfloat16 if self._casts(choice) else None
+        copy = acting_copy(self.model, dtype, int8=quantize == "int8")
+        # With a key-value cache, unlike in training, fused attention is faster on every device. Not every model has it.
+        copy.set_attn_implementation(_fused_attention(copy))
+        with torch.no_grad():
+            yield Backbone(copy, self.tokenizer, self.name).eval()
 
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
         """Logits of the next token for the given hidden states, in float32."""
@@ -250,10 +256,9 @@ def _from_pretrained(config: BackboneConfig, cache: Path | None) -> tuple[Any, A
         policy_folder.check_prompts(folder, notes, config.prompt_format)
     trust, dtype = config.trust_remote_code, getattr(torch, config.dtype)
     try:
-        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
         if has_adapters:
-            model, base = adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
-            return model, hf, base
+            return adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
+        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
         return pretrained.load_weights(source, dtype, trust_remote_code=trust), hf, None
     except pretrained.LOADING_ERRORS as error:
         raise pretrained.failure(config.source, source, error) from error

@@ -58,10 +58,15 @@ def looks_local(source: str) -> bool:
     return Path(source).exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder has files of a tokenizer."""
+    return any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES)
+
+
 def load_tokenizer(source: str, *, trust_remote_code: bool) -> Any:
     """Load the tokenizer of a folder or hub id. Raises ModelError for a folder without one."""
     folder = Path(source)
-    if folder.is_dir() and not any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
+    if folder.is_dir() and not has_tokenizer(folder):
         remedy = "copy the model's tokenizer.json and tokenizer_config.json there"
         raise ModelError(source, "no tokenizer in this model folder", remedy)
     return cast(Any, AutoTokenizer).from_pretrained(source, trust_remote_code=trust_remote_code)

@@ -92,13 +92,24 @@ def describe(policy: Path, digest: str, evaluations: Path) -> None:
     training record of this version: it may not be one of step-hrl.
     """
     try:
-        record = json.loads((policy.parent / TRAINING_FILE).read_text(encoding="utf-8"))
-        training = from_json(Training, record)
+        training = _training(policy.parent)
     except (OSError, ValueError, DataError):
         return
-    card = render(training, _outcome(policy), _scored(digest, evaluations))
-    write_if_changed(policy / CARD_FILE, card)
+    write_card(policy, policy, digest, evaluations)
     write_if_changed(policy / RECIPE_FILE, training.recipe_yaml)
+
+
+def write_card(folder: Path, policy: Path, digest: str, evaluations: Path) -> None:
+    """Write a card into a folder: of a run's policy, or of a copy of it that has a ``digest`` of its own.
+
+    Raises OSError, ValueError or DataError where the run has no training record of this version.
+    """
+    card = render(_training(policy.parent), _outcome(policy), _scored(digest, evaluations))
+    write_if_changed(folder / CARD_FILE, card)
+
+
+def _training(stage: Path) -> Training:
+    return from_json(Training, json.loads((stage / TRAINING_FILE).read_text(encoding="utf-8")))
 
 
 def _hub_id(source: str) -> str | None:
