@@ -1,6 +1,6 @@
 """Measure training that reads shared beginnings once against one row a decision, on demonstrations of a finished run.
 
-    .venv/bin/python benchmarks/shared_prefixes.py RECIPE [key=value ...]
+    .venv/bin/python benchmarks/shared_prefixes.py [RECIPE [key=value ...]]    # default: the quickstart
 
 Both compute the same losses of the same decisions, with the recipe's backbone, in batches of as many tokens; forward
 and backward pass, alternately in one process. It prints tokens, padding and decisions a second.
@@ -36,7 +36,8 @@ UPDATES = 6
 
 def main() -> None:
     """Print the table."""
-    recipe = load_recipe(Path(sys.argv[1]), sys.argv[2:])
+    path, *overrides = sys.argv[1:] or ["recipes/quickstart.yaml"]
+    recipe = load_recipe(Path(path), overrides)
     config = recipe.behavior_cloning
     episodes = Pipeline(recipe, Console(stderr=True)).demonstrations.load()
     chosen = random.Random(0).sample(episodes, min(EPISODES, len(episodes)))
