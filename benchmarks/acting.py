@@ -5,8 +5,8 @@
 Replays the asks of demonstrations, 40 episodes interleaved: each episode asks for its next decision when the last one
 is answered, whatever the answer is, so that every variant answers the same asks. A reply has as many tokens as the
 demonstrated ones of its role have on average. The backbone gets new adapters of rank 16 in all linear layers. Variants
-alternate, so that load on the machine affects all of them; processor time depends less on it. Without a file, the episodes are pantry demonstrations; the
-environment takes no time in either case. Prints JSON.
+alternate, so that load on the machine affects all of them; processor time depends less on it. Without a file, the
+episodes are pantry demonstrations; the environment takes no time in either case. Prints JSON.
 """
 
 from __future__ import annotations
