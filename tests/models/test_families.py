@@ -250,8 +250,8 @@ def test_only_the_language_model_is_trained(source: Source) -> None:
 
 def test_attention_is_fused_where_the_family_allows(source: Source) -> None:
     backbone = source.load()
-    with backbone.acting("no"):
-        kind = backbone.decoder.config._attn_implementation
+    with backbone.acting("no") as copy:
+        kind = copy.decoder.config._attn_implementation
     assert kind == ("eager" if source.family.name == "gemma-2" else "sdpa")
     assert backbone.decoder.config._attn_implementation == "eager"
 
