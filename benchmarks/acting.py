@@ -1,6 +1,6 @@
 """Asks a second: what known prefixes, merged adapters, bfloat16 weights and integers each bring to acting on a CPU.
 
-    .venv/bin/python benchmarks/acting.py [BACKBONE [EPISODES_FILE]]    # default: SmolLM2-135M-Instruct, pantry
+    .venv/bin/python benchmarks/acting.py [BACKBONE [EPISODES_FILE]]    # default: smollm2-135m, pantry
 
 Replays the asks of demonstrations, 40 episodes interleaved: each episode asks for its next decision when the last one
 is answered, whatever the answer is, so that every variant answers the same asks. A reply has as many tokens as the
@@ -35,7 +35,7 @@ from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.types import Ask, Episode, Job, Role, Transition, Usage
 
-NAMED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+NAMED = "smollm2-135m"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 INTERLEAVED = 40
 DECISIONS = 6

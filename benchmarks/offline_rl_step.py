@@ -1,4 +1,4 @@
-"""Stage 2, transitions per second: one pass over trajectories against the schedule of the public code.
+"""Stage 2, transitions per second: one pass over prefix trees against the schedule of the public code.
 
     .venv/bin/python benchmarks/offline_rl_step.py [EPISODES_FILE]
 
@@ -7,7 +7,8 @@ second one reads the next state, and a backward pass follows; for the policy, st
 another backward pass. These are three forward and two backward passes over random batches, padded to their longest
 row, with logits for every token. Here the same losses need one forward and one backward pass. Both variants update the
 same model with the same optimizer on the same transitions: batches of 16 transitions for the public schedule, and
-batches with the same mean number of padded tokens for ours. They alternate, so that load on the machine affects both.
+batches of as many tokens as its padded rows of state and utterance have on average for ours. They alternate, so that
+load on the machine affects both.
 Peak memory is measured separately, each variant in a process of its own. Prints JSON.
 
 Without a file, the transitions come from demonstrations of the pantry environment.
@@ -21,8 +22,8 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle, islice
+from collections.abc import Callable, Sequence
+from itertools import cycle, groupby
 from pathlib import Path
 
 import torch
@@ -40,15 +41,7 @@ from step_hrl.losses import (
     utterance_log_likelihood,
 )
 from step_hrl.models import backbone as backbones
-from step_hrl.models.collate import (
-    Trajectory,
-    TransitionBatch,
-    TransitionTokens,
-    batches_of_similar_length,
-    collate,
-    rounded,
-    split_trajectory,
-)
+from step_hrl.models.collate import TransitionTokens, batches_of, collate, samples_in_order, size_of
 from step_hrl.models.critics import Critics
 from step_hrl.training.loop import LENGTH_MULTIPLE
 from step_hrl.training.offline_rl import OfflineRL, encode
@@ -97,22 +90,21 @@ def main() -> None:
 
 
 def ours(file: str) -> Update:
-    """One forward and one backward pass over trajectories of similar length; most next states are their own rows."""
+    """One forward and one backward pass over prefix trees; most next states are the states of other transitions."""
     torch.manual_seed(0)
     loaded = load(file)
     objective = make_objective(loaded)
-    config = objective.config
-    trajectories = encode(loaded, objective.backbone.tokenizer, config, 2048)
-    at_random = list(islice(batches(singly(trajectories)), 200))
-    padded = [BATCH * max(len(trajectory.transitions[0]) for trajectory in batch) for batch in at_random]
+    pad = objective.backbone.tokenizer.pad
+    encoded = encode(loaded, objective.backbone.tokenizer, objective.config, 2048)
+    padded = [BATCH * max(map(len, batch)) for batch in batches(encoded)]
     tokens = sum(padded) // len(padded)
-    samples = [part for trajectory in trajectories for part in split_trajectory(trajectory, tokens // 2)]
-    sizes = [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
-    order = cycle(batches_of_similar_length(sizes, tokens, 0, 0))
+    episodes = groupby(encoded, key=lambda transition: transition.episode_id)
+    samples = [sample for _, episode in episodes for sample in samples_in_order(episode, tokens // 2)]
+    order = cycle(batches_of([*map(size_of, samples)], tokens, 0, 0))
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-5, fused=True)
 
     def update() -> int:
-        batch = collate([samples[index] for index in next(order)], objective.backbone.tokenizer.pad, LENGTH_MULTIPLE)
+        batch = collate([samples[index] for index in next(order)], pad, LENGTH_MULTIPLE)
         with objective.backbone.autocast("auto"):
             loss = objective(batch).total
         loss.backward()
@@ -130,27 +122,31 @@ def public_schedule(file: str) -> Update:
     loaded = load(file)
     objective = make_objective(loaded)
     backbone, critics, config = objective.backbone, objective.critics, objective.config
-    order = batches(singly(encode(loaded, backbone.tokenizer, config, 2048)))
+    pad = backbone.tokenizer.pad
+    order = cycle(batches(encode(loaded, backbone.tokenizer, config, 2048)))
     actor = torch.optim.AdamW([p for p in backbone.parameters() if p.requires_grad], lr=1e-5, fused=True)
     critic = torch.optim.AdamW([p for p in critics.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
-    def read(batch: TransitionBatch) -> torch.Tensor:
-        return backbone.hidden_states(batch)
+    def read(ids: torch.Tensor) -> torch.Tensor:
+        return backbone.decoder(input_ids=ids, use_cache=False).last_hidden_state
 
     def update() -> int:
         chosen = next(order)
-        pad = backbone.tokenizer.pad
-        now = collate([Trajectory(trajectory.transitions) for trajectory in chosen], pad)
-        following = collate([Trajectory((as_state(trajectory),)) for trajectory in chosen], pad)
+        about = collate([tuple(chosen)], pad)  # only its numbers are read
+        following = [transition.next_state or transition.state for transition in chosen]
+        now = padded_rows([transition.sequences[0] for transition in chosen], pad)
         rows = torch.arange(len(chosen))
+        state_end = torch.tensor([len(transition.state) for transition in chosen]) - 1
+        utterance_end = torch.tensor([len(transition) for transition in chosen]) - 1
+        next_state_end = torch.tensor([len(state) for state in following]) - 1
         with backbone.autocast("auto"):
             # The critic: s and u in one pass, s' in another.
             hidden = read(now).float()
             with torch.no_grad():
-                after = read(following).float()[rows, following.state_end]
-            state, utterance = hidden[rows, now.state_end], hidden[rows, now.utterance_end]
-            estimates = critics(state, utterance, utterance, after, now.role)
-            target = td_target(now.reward, estimates.next_target_value, now.discount)
+                after = read(padded_rows(following, pad)).float()[rows, next_state_end]
+            state, utterance = hidden[rows, state_end], hidden[rows, utterance_end]
+            estimates = critics(state, utterance, utterance, after, about.role)
+            target = td_target(about.reward, estimates.next_target_value, about.discount)
             value_loss = expectile_regression(estimates.value, estimates.target_q, config.expectile)
             (squared_error(estimates.q, target).sum(dim=0) + value_loss).mean().backward()
             critic.step()
@@ -158,10 +154,11 @@ def public_schedule(file: str) -> Update:
             actor.zero_grad()
             # The policy, with a pass of its own and the logits of all tokens.
             logits = backbone.logits(read(now))
-            chosen_log_probs = logits[:, :-1].log_softmax(dim=-1).gather(2, now.input_ids[:, 1:, None])[..., 0]
-            log_probs = torch.cat([chosen_log_probs.new_zeros(len(chosen), 1), chosen_log_probs], dim=1)
+            log_probs = logits[:, :-1].log_softmax(dim=-1).gather(2, now[:, 1:, None])[..., 0]
+            index = torch.arange(log_probs.shape[1])
+            mask = (index >= state_end[:, None]) & (index < utterance_end[:, None])
             weight = advantage_weight(estimates.target_q - estimates.value, config.awr_beta, config.awr_max_weight)
-            (-weight * utterance_log_likelihood(log_probs, now.utterance_mask)).mean().backward()
+            (-weight * utterance_log_likelihood(log_probs, mask)).mean().backward()
         actor.step()
         actor.zero_grad()
         objective.after_update()
@@ -173,35 +170,16 @@ def public_schedule(file: str) -> Update:
 VARIANTS: dict[str, Callable[[str], Update]] = {"ours": ours, "public_schedule": public_schedule}
 
 
-def singly(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """Each transition as a trajectory of its own, with its next state."""
-    return [
-        Trajectory((transition,), after=following)
-        for trajectory in trajectories
-        for transition, following in zip(
-            trajectory.transitions,
-            [*(transition.state for transition in trajectory.transitions[1:]), trajectory.after],
-            strict=True,
-        )
-    ]
+def padded_rows(sequences: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+    """One row a sequence, padded on the right to the longest."""
+    length = max(map(len, sequences))
+    return torch.tensor([[*sequence, *([pad] * (length - len(sequence)))] for sequence in sequences])
 
 
-def as_state(trajectory: Trajectory) -> TransitionTokens:
-    """The next state of a single transition as a row of its own, with a token of utterance that is not read."""
-    transition = trajectory.transitions[0]
-    return type(transition)(
-        transition.role,
-        trajectory.after if trajectory.after is not None else transition.state,
-        transition.utterance[-1:],
-    )
-
-
-def batches(samples: Sequence[Trajectory]) -> Iterator[list[Trajectory]]:
-    draw = random.Random(0)
-    while True:
-        order = draw.sample(range(len(samples)), len(samples))
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            yield [samples[index] for index in order[start : start + BATCH]]
+def batches(transitions: Sequence[TransitionTokens]) -> list[list[TransitionTokens]]:
+    """Batches of ``BATCH`` transitions in random order; a few are left over."""
+    order = random.Random(0).sample(transitions, len(transitions))
+    return [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
 
 
 def make_objective(loaded: Sequence[Transition]) -> OfflineRL:

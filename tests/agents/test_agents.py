@@ -217,12 +217,11 @@ def test_a_react_reply_without_an_action_is_unreadable(reply: str) -> None:
 
 
 FLAT_PROMPT = """\
-Take the next action.
 Task: Count to five.
 History: (1 earlier); dance > Nothing happens.; count > You count to 2.
 Look: room: 2 marks
 Inventory: chalk
-Action:"""
+Next action:"""
 
 
 def test_transcript_prompt_snapshot() -> None:
@@ -230,7 +229,7 @@ def test_transcript_prompt_snapshot() -> None:
     seen = Observation("You count to 2.", "room: 2 marks", "chalk")
     assert transcript.State("Task", "Count to five.", events, seen, Bounds(1000, steps=2)).prompt == FLAT_PROMPT
     start = transcript.State("Task", "Count to five.", (), Observation("You enter.", "room: 0 marks"), Bounds(9))
-    assert "\nHistory: None\nObservation: You enter.\nLook: room: 0 marks\n" in start.prompt
+    assert "\nHistory: None\nLook: room: 0 marks\nObservation: You enter.\n" in start.prompt
 
 
 @pytest.mark.parametrize(

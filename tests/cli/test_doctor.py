@@ -13,6 +13,7 @@ from rich.console import Console
 from step_hrl.cli import doctor
 from step_hrl.cli.doctor import Finding, diagnose, examine, exit_code, table
 from step_hrl.envs.alfworld_games import FOLDERS
+from step_hrl.models import gguf, named
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +100,16 @@ def test_java_counts_only_when_it_starts(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert broken.state == "missing"
     assert "does not run" in broken.found
     assert "step-hrl[scienceworld]" in broken.remedy
+
+
+def test_a_named_backbone_is_looked_for_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    missing = found("smollm2-135m")
+    assert (missing.state, missing.needed) == ("missing", False)
+    assert "93 MB" in missing.remedy
+    folder = named.folder_of("smollm2-135m", gguf.default_cache())
+    folder.mkdir(parents=True)
+    assert found("smollm2-135m") == Finding("smollm2-135m", "ok", f"backbone in {folder}")
 
 
 def test_games_are_counted_by_split(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_a_person_in_all_roles_needs_no_policy(
     code, output, error = play(monkeypatch, capsys, typed, *words)
     assert (code, error) == (0, "")
     assert f"score 100.0 of 100, success, {len(episode.steps)} actions, 0 tokens" in output
-    for opening in ("Name the next subtask.\nTask: ", "Take the next action.\nSubtask: ", "Update the progress.\n"):
-        assert opening in output
+    for label in ("Next subtask:", "Next action:", "New progress:"):
+        assert f"\n{label}\n" in output
     assert output.count("subtask done") == sum(step.subtask_done for step in episode.steps)
 
 
@@ -105,7 +105,7 @@ def test_a_person_and_a_policy_play_together(
     code, output, error = play(monkeypatch, capsys, typed, *words)
     assert (code, error) == (0, "")
     assert "success" in output.splitlines()[-1]
-    assert "Update the progress." not in output, "the policy answers for this role"
+    assert "New progress:" not in output, "the policy answers for this role"
     assert " 0 tokens" not in output.splitlines()[-1]
 
 
@@ -206,7 +206,7 @@ def test_play_on_a_terminal(folder: Path) -> None:
 def until_asked(terminal: int) -> bytes:
     """Read a terminal until the input prompt."""
     output = b""
-    while not (b"Action:" in output and output.rpartition(b"Action:")[2].endswith(b"> ")):
+    while not (b"Next action:" in output and output.rpartition(b"Next action:")[2].endswith(b"> ")):
         output += os.read(terminal, 4096)
     return output
 

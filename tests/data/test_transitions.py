@@ -63,7 +63,7 @@ def test_a_small_episode_cut_by_hand() -> None:
         ("g1", 0.75, 1, True),
     ]
     assert high[0].next_state == high[1].state
-    assert "Done: g0\nProgress: p2\nObservation: o2" in high[1].state
+    assert high[1].state == "Observation: o2\nTask: Do it.\nDone: g0\nProgress: p2\nNext subtask:"
     assert [(t.utterance, t.reward, t.terminated) for t in low] == [
         ("a0; False", 0.0, False),
         ("a1; True", 1.0, True),
@@ -72,6 +72,12 @@ def test_a_small_episode_cut_by_hand() -> None:
     assert low[0].next_state == low[1].state
     assert [(t.utterance, t.reward, t.terminated) for t in progress] == [("p1", 0.0, False), ("p2", 1.0, True)]
     assert progress[0].next_state == progress[1].state
+
+
+def test_transitions_are_in_the_order_of_the_decisions() -> None:
+    cut = transitions(make_episode([[(True, 0.0), (True, 0.0)], [(True, 0.0)]], "terminated"))
+    decisions = ["g0", "a0; False", "p1", "a1; True", "p2", "g1", "a2; True"]
+    assert [transition.utterance for transition in cut] == decisions
 
 
 def test_an_unreadable_subtask_is_kept_verbatim() -> None:

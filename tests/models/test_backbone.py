@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_model import TINY_CONFIG, tiny_backbone, transitions, weights
+from safetensors.torch import load_file, save_file
+from tests.tiny_model import TINY_CONFIG, chat_model, tiny_backbone, transitions, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from step_hrl.config import BackboneConfig, LoraConfig, TinyConfig
@@ -16,33 +22,41 @@ from step_hrl.models.collate import TransitionBatch, collate, tokenize
 
 
 def batch_of(backbone: Backbone, number: int = 6) -> TransitionBatch:
-    return collate(tokenize(transitions(number), backbone.tokenizer, 128), backbone.tokenizer.pad)
+    return collate([tuple(tokenize(transitions(number), backbone.tokenizer, 128))], backbone.tokenizer.pad)
 
 
 @torch.no_grad()
-def test_scores_equal_those_of_the_whole_masked_model() -> None:
+def test_scores_equal_those_of_the_whole_model_on_one_decision_at_a_time() -> None:
     backbone = tiny_backbone().eval()
-    batch = batch_of(backbone)
-    scores = backbone.score(batch)
-    logits = backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long()).logits
-    whole = logits[:, :-1].log_softmax(dim=-1)
-    chosen = whole.gather(2, batch.input_ids[:, 1:, None])[..., 0]
-    ahead = batch.utterance_mask[:, 1:]
-    torch.testing.assert_close(scores.log_probs[:, 1:][ahead], chosen[ahead])
-    assert (scores.log_probs[~batch.utterance_mask] == 0).all()
-    right = (whole.argmax(dim=-1) == batch.input_ids[:, 1:]) & ahead
-    assert (scores.correct[:, 1:] == right).all()
+    decisions = tokenize(transitions(6), backbone.tokenizer, 128)
+    scores = backbone.score(collate([tuple(decisions)], backbone.tokenizer.pad, 16))
+    for number, decision in enumerate(decisions):
+        logits = backbone.model(input_ids=torch.tensor([[*decision.state, *decision.utterance]])).logits[0]
+        ahead = logits[len(decision.state) - 1 : -1].log_softmax(dim=-1)
+        utterance, length = torch.tensor(decision.utterance), len(decision.utterance)
+        torch.testing.assert_close(scores.log_probs[number, :length], ahead.gather(1, utterance[:, None])[:, 0])
+        assert (scores.log_probs[number, length:] == 0).all()
+        assert (scores.correct[number, :length] == (ahead.argmax(dim=-1) == utterance)).all()
+        assert not scores.correct[number, length:].any()
 
 
 @torch.no_grad()
-def test_padding_changes_no_log_likelihood() -> None:
+def test_other_decisions_and_padding_change_no_log_likelihood() -> None:
     backbone = tiny_backbone().eval()
     together = batch_of(backbone)
     values = utterance_log_likelihood(backbone.score(together).log_probs, together.utterance_mask)
-    for row, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
-        alone = collate([tokens], backbone.tokenizer.pad)
+    for number, tokens in enumerate(tokenize(transitions(6), backbone.tokenizer, 128)):
+        alone = collate([(tokens,)], backbone.tokenizer.pad, multiple=64)
         value = utterance_log_likelihood(backbone.score(alone).log_probs, alone.utterance_mask)
-        torch.testing.assert_close(values[row], value[0])
+        torch.testing.assert_close(values[number], value[0])
+
+
+@torch.no_grad()
+def test_layers_that_cannot_read_prefix_trees_are_named() -> None:
+    backbone = tiny_backbone()
+    backbone.causal_model.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(ModelError, match=r"cannot read prefix trees \(linear_attention\)"):
+        backbone.hidden_states(batch_of(backbone))
 
 
 def test_a_tiny_model_depends_on_its_seed_and_config_only() -> None:
@@ -117,6 +131,26 @@ def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         backbones.load(BackboneConfig(source=str(tmp_path / "adapter"), lora=more))
 
 
+def test_adapters_begin_at_their_first_layer_and_no_gradient_is_computed_below(tmp_path: Path) -> None:
+    tiny_backbone().save(tmp_path / "base")
+    lora = LoraConfig(rank=2, dropout=0.0, first_layer=1)
+    backbone = backbones.load(BackboneConfig(source=str(tmp_path / "base"), lora=lora), device="cpu")
+    adapted = {name.partition("layers.")[2][0] for name, weight in backbone.named_parameters() if weight.requires_grad}
+    assert adapted == {"1"}
+    reached: list[bool] = []
+    backbone.decoder.layers[1].register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].requires_grad))
+    backbone.score(batch_of(backbone)).log_probs.sum().backward()
+    assert reached == [False]
+    backbone.save(tmp_path / "policy")
+    for first, message in ((0, "adapter with first_layer 1, asked for 0"), (1, None)):
+        config = BackboneConfig(source=str(tmp_path / "policy"), lora=lora.model_copy(update={"first_layer": first}))
+        with pytest.raises(ModelError, match=message) if message else nullcontext():
+            backbones.load(config, device="cpu")
+    beyond = BackboneConfig(source=str(tmp_path / "base"), lora=lora.model_copy(update={"first_layer": 2}))
+    with pytest.raises(ModelError, match=r"backbone.lora.first_layer: 2 of a model with 2 layers"):
+        backbones.load(beyond, device="cpu")
+
+
 def test_dtype_is_that_of_the_weights(tmp_path: Path) -> None:
     tiny_backbone().save(tmp_path)
     for dtype in ("float32", "bfloat16"):
@@ -169,6 +203,23 @@ def test_progress_bars_of_libraries_are_hidden_while_loading(tmp_path: Path, cap
     assert logging.is_progress_bar_enabled() == shown
 
 
+def test_warnings_of_libraries_are_hidden_and_their_settings_restored(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    before = (logging.get_verbosity(), list(warnings.filters))
+    tiny_backbone().save(tmp_path / "base")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+        backbones.load(config, device="cpu").save(tmp_path / "policy")
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+    assert [str(warning.message) for warning in caught] == []
+    assert capfd.readouterr().err == ""
+    assert (logging.get_verbosity(), list(warnings.filters)) == before
+
+
 def test_code_of_a_hub_model_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_backbone().save(tmp_path)
     passed: list[bool] = []
@@ -182,3 +233,119 @@ def test_code_of_a_hub_model_runs_only_where_it_is_trusted(tmp_path: Path, monke
     for trusted in (False, True):
         backbones.load(BackboneConfig(source=str(tmp_path), trust_remote_code=trusted), device="cpu")
     assert passed == [False, True]
+
+
+def edit_json(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def rename_weights(file: Path) -> None:
+    save_file({f"other.{name}": weight for name, weight in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def lose_a_shard(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    tiny_backbone().model.save_pretrained(folder, max_shard_size="20KB")
+    sorted(folder.glob("model-*"))[1].unlink()
+
+
+def lose_the_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lose_the_tokenizer, "no tokenizer in this model folder"),
+        (lambda folder: (folder / "tokenizer.json").write_text('{"model'), "cannot be loaded"),
+        (lambda folder: (folder / "tokenizer.json").write_text("[]"), "cannot be loaded"),
+        (lose_a_shard, "cannot be loaded .*model-00002"),
+        (lambda folder: truncate(folder / "model.safetensors"), "cannot be loaded .*incomplete"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "cannot be loaded .*header"),
+        (lambda folder: rename_weights(folder / "model.safetensors"), r"weights are missing \(.*layers\.0.*, \.\.\.\)"),
+        (
+            lambda folder: edit_json(folder / "config.json", tie_word_embeddings=False),
+            r"1 weights are missing \(lm_head",
+        ),
+        (lambda folder: edit_json(folder / "config.json", intermediate_size=16), "6 weights have another shape"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda folder: (folder / "step_hrl.json").write_text('{"prompt'), "step_hrl.json: cannot be read"),
+        (lambda folder: (folder / "step_hrl.json").write_text("[]"), "step_hrl.json: cannot be read"),
+        (lambda folder: edit_json(folder / "step_hrl.json", base=["x"]), "step_hrl.json: cannot be read"),
+        (lambda folder: edit_json(folder / "step_hrl.json", prompt_layout=99), "prompt layout 99.*a newer step-hrl"),
+        (
+            lambda folder: (folder / "step_hrl.json").write_text('{"prompt_format": "plain"}'),
+            "prompt layout 1, this version has 2; train the policy again, or use an older step-hrl",
+        ),
+    ],
+)
+def test_a_damaged_model_is_one_clear_line(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    folder = tmp_path / "model"
+    tiny_backbone().save(folder)
+    damage(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        backbones.load(BackboneConfig(source=str(folder)), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda policy: truncate(policy / "adapter_model.safetensors"), "cannot be loaded .*incomplete"),
+        (lambda policy: (policy / "adapter_model.safetensors").unlink(), "no adapter_model.safetensors"),
+        (lambda policy: rename_weights(policy / "adapter_model.safetensors"), "16 weights are missing"),
+        (lambda policy: (policy / "adapter_config.json").write_text("{"), "cannot be loaded"),
+        (lambda policy: (policy / "adapter_config.json").write_text("[]"), "cannot be loaded"),
+        (lambda policy: edit_json(policy / "adapter_config.json", peft_type="NONE"), "cannot be loaded"),
+        (lambda policy: shutil.rmtree(policy.parent / "base"), "whose base .*base is missing"),
+        (lambda policy: tiny_backbone(seed=1).save(policy.parent / "base"), "adapters of another base"),
+    ],
+)
+def test_damaged_adapters_are_one_clear_line(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    tiny_backbone().save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbones.load(config, device="cpu").save(tmp_path / "policy")
+    damage(tmp_path / "policy")
+    with pytest.raises(ModelError, match=message) as caught:
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "policy") in str(caught.value)
+
+
+def test_a_change_of_any_weight_of_the_base_is_seen_in_any_data_type(tmp_path: Path) -> None:
+    base = tiny_backbone()
+    base.save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbones.load(config, device="cpu").save(tmp_path / "policy")
+    for dtype in ("bfloat16", "float32"):
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy"), dtype=dtype), device="cpu")
+    with torch.no_grad():
+        base.causal_model.model.layers[1].mlp.up_proj.weight[0, 0] += 1
+    base.save(tmp_path / "base")
+    with pytest.raises(ModelError, match="adapters of another base"):
+        backbones.load(BackboneConfig(source=str(tmp_path / "policy")), device="cpu")
+
+
+def test_adapters_of_another_program_need_no_notes(tmp_path: Path) -> None:
+    tiny_backbone().save(tmp_path / "base")
+    config = BackboneConfig(source=str(tmp_path / "base"), lora=LoraConfig(rank=2))
+    backbone = backbones.load(config, device="cpu")
+    backbone.save(tmp_path / "adapter")
+    (tmp_path / "adapter" / "step_hrl.json").unlink()
+    loaded = backbones.load(BackboneConfig(source=str(tmp_path / "adapter")), device="cpu")
+    assert torch.equal(weights(loaded), weights(backbone))
+    assert loaded.base == backbone.base
+
+
+@pytest.mark.parametrize("template", ["{% for", "{{ messages[5].content.text }}", "{{ raise_exception('no') }}"])
+def test_a_chat_template_that_cannot_be_rendered_is_one_clear_line(tmp_path: Path, template: str) -> None:
+    folder = chat_model(tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match="chat template cannot be rendered"):
+        backbones.load(BackboneConfig(source=str(folder), prompt_format="chat"), device="cpu")

@@ -54,9 +54,9 @@ def test_a_gguf_model_can_be_trained_and_saved(tmp_path: Path) -> None:
     config = BackboneConfig(source=GGUF, prompt_format="chat")
     backbone = backbones.load(config, device="cpu", cache=tmp_path / "cache")
     transition = Transition(Role.LOW, "You see a door. Action:", "open door; True", 0.0, None, True, 1, "e", "t")
-    batch = collate(tokenize([transition], backbone.tokenizer, 512), backbone.tokenizer.pad)
+    batch = collate([tuple(tokenize([transition], backbone.tokenizer, 512))], backbone.tokenizer.pad)
     # Its padding token also ends texts: masks made from ids would lose or gain tokens.
-    assert backbone.tokenizer.hf.decode(batch.input_ids[0][batch.utterance_mask[0]]) == " open door; True\n"
+    assert backbone.tokenizer.hf.decode(batch.input_ids.flatten()[batch.utterance_path[0, 1:]]) == " open door; True\n"
     scores = backbone.score(batch)
     scores.log_probs.sum().backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())

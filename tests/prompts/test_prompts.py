@@ -13,32 +13,29 @@ from step_hrl.types import Observation
 SEEN = Observation("You move to the kitchen.", "kitchen: jug, stove off | Doors: hallway open", "orange")
 
 HIGH_PROMPT = """\
-Name the next subtask.
+Look: kitchen: jug, stove off | Doors: hallway open
+Inventory: orange
+Observation: You move to the kitchen.
 Task: Boil water.
 Done: navigate to the kitchen; pick up the jug
 Progress: Now in the kitchen.
-Observation: You move to the kitchen.
-Look: kitchen: jug, stove off | Doors: hallway open
-Inventory: orange
-Subtask:"""
+Next subtask:"""
 
 LOW_PROMPT = """\
-Take the next action.
-Subtask: pick up the jug
-Progress: None
-Observation: You move to the kitchen.
 Look: kitchen: jug, stove off | Doors: hallway open
 Inventory: orange
-Action:"""
+Observation: You move to the kitchen.
+Subtask: pick up the jug
+Progress: None
+Next action:"""
 
 PROGRESS_PROMPT = """\
-Update the progress.
+Look: kitchen: jug, stove off | Doors: hallway open
+Inventory: orange
+Observation: You move to the kitchen.
 Subtask: navigate to the kitchen
 Progress: None
 Action: go to kitchen
-Observation: You move to the kitchen.
-Look: kitchen: jug, stove off | Doors: hallway open
-Inventory: orange
 New progress:"""
 
 
@@ -58,7 +55,7 @@ def test_local_progress_prompt_snapshot() -> None:
 
 def test_missing_observation_fields_are_left_out() -> None:
     prompt = low_level.render(low_level.State("g", "None", Observation("Nothing happens.")))
-    assert prompt == "Take the next action.\nSubtask: g\nProgress: None\nObservation: Nothing happens.\nAction:"
+    assert prompt == "Observation: Nothing happens.\nSubtask: g\nProgress: None\nNext action:"
 
 
 WORDS = (

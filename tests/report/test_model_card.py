@@ -32,7 +32,7 @@ TRAINING = Training(
     prompt_format="plain",
     agent="step_hrl",
     versions={"step_hrl": "0.1.0", "pantry_layouts": "ab12", "torch": "2.13.0"},
-    examples={"low": Decision("Take the next action.\nSubtask: find plate\nAction:", "open chest; False")},
+    examples={"low": Decision("Look: hall\nSubtask: find plate\nNext action:", "open chest; False")},
 )
 OUTCOME = Outcome(updates=152, seconds=372.0, parameters=450_000)
 
@@ -136,9 +136,9 @@ Other replies cannot be parsed. One training decision of each role:
 low:
 
 ```text
-Take the next action.
+Look: hall
 Subtask: find plate
-Action: open chest; False
+Next action: open chest; False
 ```
 
 ## Limits
@@ -191,7 +191,7 @@ HOSTILE = "a|b `c` \"d\" 'e'\n---\n# f: [g](h) <script> ```\n| i | \u2028 *j* {k
 
 def test_markup_in_names_is_escaped(tmp_path: Path) -> None:
     versions = {HOSTILE: HOSTILE}
-    example = Decision(f"{HOSTILE}\n`````\nAction:", HOSTILE)
+    example = Decision(f"{HOSTILE}\n`````\nNext action:", HOSTILE)
     hostile = replace(
         TRAINING,
         recipe=HOSTILE,

@@ -106,19 +106,20 @@ def test_the_record_counts_what_is_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("tiny", False),
-        ("HuggingFaceTB/SmolLM2-135M", True),
-        ("./models/mine", False),
-        ("/models/mine", False),
-        ("models/mine.gguf", False),
-        ("a/b/c", False),
-        ("here/mine", False),
-        ("-x/y: z", False),
+        ("tiny", None),
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
+        ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("./models/mine", None),
+        ("/models/mine", None),
+        ("models/mine.gguf", None),
+        ("a/b/c", None),
+        ("here/mine", None),
+        ("-x/y: z", None),
     ],
 )
 def test_which_sources_are_models_of_the_hub(
-    source: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("here/mine").mkdir(parents=True)
-    assert model_card_files._on_the_hub(source) is expected
+    assert model_card_files._hub_id(source) == expected

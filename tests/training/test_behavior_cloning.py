@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from step_hrl.engines.transformers import TransformersEngine
 from step_hrl.errors import DataError, ModelError
 from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
-from step_hrl.models.collate import collate, tokenize
+from step_hrl.models.backbone import Backbone, TokenScores
+from step_hrl.models.collate import TransitionBatch, TransitionTokens, collate, tokenize
 from step_hrl.training.behavior_cloning import BehaviorCloning, run, train_behavior_cloning
 from step_hrl.types import Role
 
@@ -38,7 +40,7 @@ def test_a_tiny_model_learns_the_demonstrated_utterances(tmp_path: Path) -> None
 
 def test_the_total_is_a_weighted_mean_and_sums_by_role_are_not_weighted() -> None:
     backbone = tiny_backbone()
-    batch = collate(tokenize(transitions(7), backbone.tokenizer, 128), backbone.tokenizer.pad)
+    batch = collate([tuple(tokenize(transitions(7), backbone.tokenizer, 128))], backbone.tokenizer.pad)
     loss = -utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
     weights_of = {Role.HIGH: 2.0, Role.LOW: 0.5, Role.PROGRESS: 0.0}
     objective = BehaviorCloning(backbone, RoleWeights(high=2.0, low=0.5, progress=0.0))
@@ -51,40 +53,64 @@ def test_the_total_is_a_weighted_mean_and_sums_by_role_are_not_weighted() -> Non
     assert float(losses.sums["loss_high"].number) == len(highs)
 
 
-def test_the_prompt_loss_weight_adds_the_mean_likelihood_of_the_prompts_tokens() -> None:
-    backbone = tiny_backbone().eval()
-    samples = tokenize(transitions(5), backbone.tokenizer, 128)
-    batch = collate(samples, backbone.tokenizer.pad)
-    with torch.no_grad():
-        log_probs = backbone.model(input_ids=batch.input_ids).logits.log_softmax(dim=-1)
-        plain = BehaviorCloning(backbone, RoleWeights())(batch)
-        weighted = BehaviorCloning(backbone, RoleWeights(), prompt_loss_weight=0.5)(batch)
-    of_prompts = 0.0
-    for row, sample in enumerate(samples):
-        prompt = sample.transitions[0].state
-        chosen = [float(log_probs[row, place - 1, prompt[place]]) for place in range(1, len(prompt))]
-        of_prompts += sum(chosen) / len(chosen)
-    expected = float(plain.total) - 0.5 * of_prompts / len(samples)
-    assert float(weighted.total) == pytest.approx(expected, rel=1e-4)
-    assert float(weighted.sums["loss_low"].total) == pytest.approx(float(plain.sums["loss_low"].total), rel=1e-4)
-
-
 def test_exact_match_needs_every_token_of_the_utterance() -> None:
     backbone = tiny_backbone().eval()
-    samples = tokenize(transitions(7), backbone.tokenizer, 128)
-    batch = collate(samples, backbone.tokenizer.pad)
-    sums = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
-    with torch.no_grad():
-        best = backbone.model(input_ids=batch.input_ids).logits.argmax(dim=-1)
+    decisions = tokenize(transitions(7), backbone.tokenizer, 128)
+    sums = BehaviorCloning(backbone, RoleWeights()).evaluate(collate([tuple(decisions)], backbone.tokenizer.pad))
     for role in Role:
-        rows = [row for row, sample in enumerate(samples) if sample.transitions[0].role is role]
+        of_role = [decision for decision in decisions if decision.role is role]
         matches = 0
-        for row in rows:
-            sample = samples[row].transitions[0]
-            start, end = len(sample.state), len(sample)
-            matches += best[row, start - 1 : end - 1].tolist() == list(sample.utterance)
+        for decision in of_role:
+            with torch.no_grad():
+                ids = torch.tensor([[*decision.state, *decision.utterance]])
+                best = backbone.model(input_ids=ids).logits[0].argmax(dim=-1)
+            matches += best[len(decision.state) - 1 : -1].tolist() == list(decision.utterance)
         assert float(sums[f"exact_match_{role}"].total) == matches
-        assert float(sums[f"exact_match_{role}"].number) == len(rows)
+        assert float(sums[f"exact_match_{role}"].number) == len(of_role)
+
+
+def test_copy_is_the_exact_match_of_utterances_with_a_new_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_backbone()
+    cases = [
+        (Role.LOW, True, (True, True)),
+        (Role.LOW, True, (True, False)),
+        (Role.LOW, True, (False, True)),
+        (Role.LOW, False, (True, True)),
+        (Role.HIGH, False, (True, True)),
+        (Role.PROGRESS, True, (True,)),
+    ]
+    decisions = tuple(
+        TransitionTokens(role, (9, number + 10), (5,) * len(correct), is_novel=novel)
+        for number, (role, novel, correct) in enumerate(cases)
+    )
+
+    def score(self: Backbone, batch: TransitionBatch) -> TokenScores:
+        right = torch.tensor([[*correct, *([False] * (2 - len(correct)))] for _, _, correct in cases])
+        return TokenScores(torch.zeros(right.shape), right)
+
+    monkeypatch.setattr(Backbone, "score", score)
+    batch = collate([decisions], backbone.tokenizer.pad)
+    sums = BehaviorCloning(backbone, RoleWeights()).evaluate(batch)
+    found = {name: (float(total), float(number)) for name, (total, number) in sums.items() if "loss" not in name}
+    assert found == {
+        "exact_match_high": (1, 1),
+        "exact_match_low": (2, 4),
+        "exact_match_progress": (1, 1),
+        "copy_high": (0, 0),
+        "copy_low": (1, 3),
+        "copy_progress": (1, 1),
+    }
+
+
+def test_copy_is_measured_where_validation_has_words_that_training_has_not(tmp_path: Path) -> None:
+    known, *_ = [t for t in transitions(9) if t.role is Role.LOW]
+    new = replace(known, utterance="take zebra; True")
+    for name, validation, measured in (("known", [known], False), ("new", [known, new], True)):
+        train_behavior_cloning(tiny_backbone(), transitions(), validation, QUICK, output=tmp_path / name, seed=0)
+        line = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        assert ("validation/copy_low" in line) == measured
+        assert "validation/exact_match_low" in line
+        assert "validation/copy_high" not in line
 
 
 def test_a_role_of_weight_0_is_not_trained_on(tmp_path: Path) -> None:

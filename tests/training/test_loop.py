@@ -10,16 +10,16 @@ from tests.tiny_model import tiny_backbone, transitions, weights
 from step_hrl.config import BehaviorCloningConfig, RoleWeights, TrainingConfig
 from step_hrl.errors import DataError, ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Trajectory, TransitionBatch, TransitionTokens, rounded, tokenize
+from step_hrl.models.collate import Sample, TransitionBatch, TransitionTokens, tokenize
 from step_hrl.training import checkpoints, loop
 from step_hrl.training.behavior_cloning import BehaviorCloning
-from step_hrl.training.loop import LENGTH_MULTIPLE, BatchPlan, Losses, train
+from step_hrl.training.loop import BatchPlan, Losses, train
 from step_hrl.types import Role
 
 QUICK = BehaviorCloningConfig(
     epochs=2.0,
     learning_rate=0.01,
-    tokens_per_batch=512,
+    tokens_per_batch=400,
     checkpoint_every=4,
     log_every=1,
     keep_checkpoints=10,
@@ -47,13 +47,18 @@ class StopsAt(BehaviorCloning):
 
 def trained(output: Path, config: TrainingConfig = QUICK, backbone: Backbone | None = None, seed: int = 0) -> Backbone:
     backbone = backbone or tiny_backbone()
-    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    samples = samples_of(backbone)
     train(BehaviorCloning(backbone, RoleWeights()), samples, config, output=output, seed=seed)
     return backbone
 
 
-def of_lengths(lengths: list[int]) -> list[Trajectory]:
-    return [Trajectory((TransitionTokens(Role.LOW, range(length - 1), (2,)),)) for length in lengths]
+def samples_of(backbone: Backbone, number: int = 48) -> list[Sample]:
+    """Decisions one by one, so that there are many samples."""
+    return [(each,) for each in tokenize(transitions(number), backbone.tokenizer, 128)]
+
+
+def of_lengths(lengths: list[int]) -> list[Sample]:
+    return [(TransitionTokens(Role.LOW, range(length - 1), (2,)),) for length in lengths]
 
 
 def lines(output: Path) -> list[dict[str, float]]:
@@ -69,7 +74,7 @@ def test_a_resumed_run_ends_with_bitwise_identical_weights(tmp_path: Path, optim
     config = changed(optimizer={"type": optimizer}, gradient_accumulation=2, epochs=6.0)
     whole = trained(tmp_path / "whole", config)
     backbone = tiny_backbone()
-    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    samples = samples_of(backbone)
     with pytest.raises(Interrupted):
         train(StopsAt(backbone, 11), samples, config, output=tmp_path / "cut", seed=0)
     newest = checkpoints.latest(tmp_path / "cut")
@@ -97,7 +102,7 @@ def test_dropout_of_a_resumed_run_is_the_same(tmp_path: Path) -> None:
     plain = trained(tmp_path / "plain")
     assert not torch.equal(weights(whole), weights(plain))
     cut = with_dropout()
-    samples = tokenize(transitions(), cut.tokenizer, 128)
+    samples = samples_of(cut)
     with pytest.raises(Interrupted):
         train(StopsAt(cut, 6), samples, QUICK, output=tmp_path / "cut", seed=0)
     torch.rand(3)
@@ -140,7 +145,7 @@ def test_a_loss_that_is_not_finite_overwrites_nothing(tmp_path: Path) -> None:
             return losses._replace(total=losses.total * float("nan")) if self.updates == 6 else losses
 
     backbone = tiny_backbone()
-    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    samples = samples_of(backbone)
     with pytest.raises(ModelError, match="not finite at update 6"):
         train(Explodes(backbone, RoleWeights()), samples, QUICK, output=tmp_path, seed=0)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
@@ -195,7 +200,7 @@ def test_log_every_is_the_number_of_updates_between_lines(tmp_path: Path) -> Non
 
 def test_loss_is_the_mean_over_samples_however_they_are_batched(tmp_path: Path) -> None:
     backbone = tiny_backbone()
-    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    samples = samples_of(backbone)
     config = changed(epochs=1.0, learning_rate=1e-12, weight_decay=0.0, log_every=1000)
     for tokens, name in ((200, "small"), (4000, "large")):
         train(
@@ -219,10 +224,17 @@ def test_every_sample_has_the_same_weight_in_the_gradient() -> None:
     assert sum(size / plan.transitions_per_batch for size in sizes) == pytest.approx(plan.updates)
 
 
+def test_every_transition_has_the_same_weight_in_samples_of_different_sizes() -> None:
+    [(one,), *_] = of_lengths([20])
+    samples = [(one,) * number for number in (1, 5, 2, 9)]
+    plan = BatchPlan(samples, changed(epochs=1.0, tokens_per_batch=20), seed=0, processes=1)
+    assert (plan.updates, plan.transitions_per_batch) == (4, 17 / 4)
+
+
 @pytest.mark.parametrize("epochs", [1.0, 2.5, 0.4])
 def test_processes_share_the_batches_of_one(epochs: float) -> None:
     samples = of_lengths([5 + index % 17 for index in range(101)])
-    config = changed(epochs=epochs, tokens_per_batch=64, gradient_accumulation=2)
+    config = changed(epochs=epochs, tokens_per_batch=32, gradient_accumulation=2)
     plans = [list(BatchPlan(samples, config, 0, 2).updates_from(0, process)) for process in (0, 1)]
     assert len(plans[0]) == len(plans[1]) == BatchPlan(samples, config, 0, 2).updates
     assert all(len(group) == 2 for plan in plans for group in plan)
@@ -240,7 +252,7 @@ def test_the_token_budget_holds_for_samples_of_any_length(length: int) -> None:
     samples = of_lengths([length] * 100)
     plan = BatchPlan(samples, config, seed=0, processes=1)
     read = sum(len(batch) for group in plan.updates_from(0, 0) for batch in group)
-    assert read * rounded(length, LENGTH_MULTIPLE) == pytest.approx(20_000, rel=0.05)
+    assert read * length == pytest.approx(20_000, rel=0.05)
 
 
 def test_training_leaves_the_random_state_unchanged(tmp_path: Path) -> None:
@@ -250,8 +262,9 @@ def test_training_leaves_the_random_state_unchanged(tmp_path: Path) -> None:
 
 
 def test_fingerprints_ignore_logging_settings() -> None:
-    samples = tokenize(transitions(6), tiny_backbone().tokenizer, 128)
+    samples = samples_of(tiny_backbone(), 6)
     digest = loop._fingerprint(samples, QUICK, 0, 1)
     assert digest == loop._fingerprint(samples, changed(log_every=7, keep_checkpoints=1), 0, 1)
     assert digest != loop._fingerprint(samples[:-1], QUICK, 0, 1)
     assert digest != loop._fingerprint(samples, QUICK, 0, 2)
+    assert digest != loop._fingerprint([(*samples[0], *samples[1]), *samples[2:]], QUICK, 0, 1)

@@ -15,13 +15,14 @@ from tests.tiny_model import TINY_CONFIG, tiny_backbone, weights
 from tests.tiny_model import transitions as decisions
 
 from step_hrl.config import OfflineRLConfig
+from step_hrl.data.transitions import trajectories_of
 from step_hrl.errors import DataError, ModelError
 from step_hrl.losses import utterance_log_likelihood
 from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import ROLES, Trajectory, TransitionBatch, collate
+from step_hrl.models.collate import ROLES, TransitionBatch, TransitionTokens, collate, size_of
 from step_hrl.models.critics import CRITICS_FILE, Critics
-from step_hrl.training import checkpoints
+from step_hrl.training import checkpoints, offline_rl
 from step_hrl.training.loop import Losses, train
 from step_hrl.training.offline_rl import OfflineRL, encode, estimate_values, run, train_offline_rl
 from step_hrl.training.value_estimates import from_line, rank_correlations
@@ -76,8 +77,8 @@ def objective(config: OfflineRLConfig = QUICK, backbone: Backbone | None = None)
     return OfflineRL(backbone, Critics(32, n_critics=config.n_critics, seed=3), config)
 
 
-def batch_of(trajectories: Sequence[Trajectory], backbone: Backbone) -> TransitionBatch:
-    return collate(trajectories, backbone.tokenizer.pad)
+def batch_of(sample: Sequence[TransitionTokens], backbone: Backbone) -> TransitionBatch:
+    return collate([tuple(sample)], backbone.tokenizer.pad)
 
 
 def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transition] | None = None) -> torch.Tensor:
@@ -95,10 +96,10 @@ def trained(output: Path, config: OfflineRLConfig = QUICK, data: Sequence[Transi
 def test_one_pass_reads_what_separate_passes_would() -> None:
     rl = objective()
     with torch.no_grad():
-        trajectories = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
-        separate_rows = sum(2 * len(trajectory.transitions) for trajectory in trajectories)
-        assert sum(trajectory.rows for trajectory in trajectories) < separate_rows
-        together = rl(batch_of(trajectories, rl.backbone))
+        sample = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
+        separate = sum(len(sequence) for transition in sample for sequence in transition.sequences)
+        assert size_of(tuple(sample)) < 0.6 * separate
+        together = rl(batch_of(sample, rl.backbone))
         # The same by hand: a pass for s and u, another for s'.
         losses: list[torch.Tensor] = []
         for transition in example_trajectories():
@@ -124,6 +125,18 @@ def test_one_pass_reads_what_separate_passes_would() -> None:
             weight = min(float((advantage / 0.5).exp()), 20.0)
             losses.append((q - target) ** 2 + expectile * advantage**2 - weight * likelihood)
     assert float(together.total) == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+
+
+def test_samples_hold_consecutive_decisions_of_one_episode_within_half_a_batch() -> None:
+    backbone = tiny_backbone()
+    encoded = encode(example_trajectories(), backbone.tokenizer, QUICK, 128)
+    # Episodes that come mixed are put together.
+    mixed = [*encoded[::2], *encoded[1::2]]
+    samples = offline_rl._samples(mixed, QUICK)
+    assert sorted(id(each) for sample in samples for each in sample) == sorted(map(id, encoded))
+    assert all(len({each.episode_id for each in sample}) == 1 for sample in samples)
+    assert all(size_of(sample) <= QUICK.tokens_per_batch // 2 for sample in samples)
+    assert len(samples) > 5
 
 
 def test_transitions_that_are_not_cloned_train_the_critics_only() -> None:
@@ -179,9 +192,8 @@ def test_values_fit_the_returns_and_the_policy_prefers_the_better_reply(tmp_path
     rl.critics.restore(newest)
     batch = batch_of(encode([good, bad], tokens, config, 128), backbone)
     with torch.no_grad():
-        hidden = backbone.hidden_states(batch)
-        utterance = hidden[torch.arange(2), batch.utterance_end]
-        state = hidden[torch.arange(2), batch.state_end]
+        hidden = backbone.hidden_states(batch).flatten(0, 1)
+        utterance, state = hidden[batch.utterance_end], hidden[batch.state_end]
         estimates = rl.critics(state, utterance, utterance, state, batch.role)
         likelihood = utterance_log_likelihood(backbone.score(batch).log_probs, batch.utterance_mask)
     assert estimates.q[0].tolist() == pytest.approx([1.0, -1.0], abs=0.2)
@@ -210,7 +222,7 @@ def test_a_resumed_run_ends_with_bitwise_identical_policy_and_critics(tmp_path: 
     config = changed(optimizer={"type": optimizer}, n_critics=2, epochs=4.0, critic_grad_scale=0.5)
     whole = trained(tmp_path / "whole", config)
     backbone = tiny_backbone()
-    samples = encode(example_trajectories(), backbone.tokenizer, config, 128)
+    samples = offline_rl._samples(encode(example_trajectories(), backbone.tokenizer, config, 128), config)
     stops = StopsAt(backbone, Critics(32, n_critics=2, seed=0), config)
     with pytest.raises(Interrupted):
         train(stops, samples, config, output=tmp_path / "cut", seed=0, label="offline RL")
@@ -334,7 +346,9 @@ def numbered(cut: list[Transition]) -> list[tuple[str, str, int]]:
 
 def test_rank_correlations_compare_value_estimates_with_returns() -> None:
     rl = objective()
-    trajectories = encode(example_trajectories(), rl.backbone.tokenizer, QUICK, 128)
+    trajectories = [
+        encode(trajectory, rl.backbone.tokenizer, QUICK, 128) for trajectory in trajectories_of(example_trajectories())
+    ]
 
     class Reversed(OfflineRL):
         """Estimates minus the return of each transition."""

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 from accelerate.utils import LoggerType
-from tests.tiny_model import tiny_backbone, transitions
-from tests.training.test_loop import QUICK, Interrupted, StopsAt, changed, lines, trained
+from tests.tiny_model import tiny_backbone
+from tests.training.test_loop import QUICK, Interrupted, StopsAt, changed, lines, samples_of, trained
 
 from step_hrl.errors import RecipeError
-from step_hrl.models.collate import tokenize
 from step_hrl.training import trackers
 from step_hrl.training.loop import train
 
@@ -95,7 +94,7 @@ def test_trackio_gets_the_metrics_and_prints_nothing(
 
 def test_an_interrupted_run_is_resumed_and_another_is_new(tmp_path: Path, trackio: FakeTrackio) -> None:
     backbone = tiny_backbone()
-    samples = tokenize(transitions(), backbone.tokenizer, 128)
+    samples = samples_of(backbone)
     with pytest.raises(Interrupted):
         train(StopsAt(backbone, 6), samples, QUICK, output=tmp_path / "one", seed=0)
     assert not trackio.running

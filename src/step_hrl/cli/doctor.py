@@ -19,6 +19,7 @@ from rich.table import Table
 
 from step_hrl.envs import alfworld, alfworld_games, scienceworld
 from step_hrl.errors import WorldError
+from step_hrl.models import gguf, named
 
 State = Literal["ok", "warning", "missing"]
 """``warning``: present, but unsuitable."""
@@ -50,6 +51,7 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         *(_package(name, f"pip install {name}", needed=True) for name in ("transformers", "accelerate", "peft")),
         _memory(_memory_gib()),
         _disk(folder or Path()),
+        *(_backbone(name, gguf.default_cache()) for name in named.BACKBONES),
         _package("scienceworld", scienceworld.INSTALL),
         _java(),
         _alfworld(),
@@ -143,6 +145,15 @@ def _disk(folder: Path) -> Finding:
         return Finding("disk", "ok", found, needed=True)
     remedy = f"free {QUICKSTART_DISK_GIB:.0f} GiB, or write elsewhere with output=FOLDER"
     return Finding("disk", "missing", found, remedy, needed=True)
+
+
+def _backbone(name: str, cache: Path) -> Finding:
+    """Whether a named backbone is in the cache."""
+    folder = named.folder_of(name, cache)
+    if folder.is_dir():
+        return Finding(name, "ok", f"backbone in {folder}")
+    remedy = f"nothing: backbone.source={name} downloads it once ({named.BACKBONES[name].megabytes} MB)"
+    return Finding(name, "missing", f"no backbone in {folder}", remedy)
 
 
 def _java() -> Finding:

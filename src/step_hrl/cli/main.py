@@ -19,7 +19,7 @@ from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
 from step_hrl.runs import signals
 from step_hrl.runs.files import write_atomically
-from step_hrl.runs.layout import STAGES
+from step_hrl.runs.layout import RECIPE_FILE, STAGES
 from step_hrl.runs.signals import Stopped
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -27,6 +27,9 @@ train_app = typer.Typer(no_args_is_help=True, help="Train a policy.")
 app.add_typer(train_app, name="train")
 
 RecipeArgument = Annotated[Path, typer.Argument(help="Recipe file, such as recipes/pantry.yaml.", metavar="RECIPE")]
+OptionalRecipeArgument = Annotated[
+    Path | None, typer.Argument(help="Recipe file; default: the one in the folder of --policy.", metavar="[RECIPE]")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Override keys of the recipe, such as seed=1.", metavar="KEY=VALUE")
 ]
@@ -42,7 +45,10 @@ AskOption = Annotated[
 ]
 OracleOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="ROLE", help="Let the expert answer for a role: high, low or progress; repeatable."),
+    typer.Option(
+        metavar="ROLE",
+        help="Let the expert answer for a role: high, low or progress; repeatable. `each` compares them in one table.",
+    ),
 ]
 PauseOption = Annotated[bool, typer.Option("--pause", help="Wait for Enter before each step; q and Enter quits.")]
 
@@ -110,7 +116,7 @@ def rl(recipe: RecipeArgument, overrides: Overrides = None, number: RoundOption 
 
 @app.command("eval")
 def evaluate(
-    recipe: RecipeArgument,
+    recipe: OptionalRecipeArgument = None,
     overrides: Overrides = None,
     policy: PolicyOption = None,
     split: Annotated[str | None, typer.Option(help="Play this split instead of all splits of the recipe.")] = None,
@@ -119,23 +125,29 @@ def evaluate(
 ) -> None:
     """Evaluate a policy; write its episodes and a summary of their scores.
 
-    With --oracle, the policy answers for the other roles, which shows which role loses points.
+    With --oracle, the policy answers for the other roles, which shows which role loses points: `--oracle each`.
     """
     from step_hrl.evaluation import table
-    from step_hrl.stages.oracle import oracle_roles
+    from step_hrl.stages.oracle import oracle_groups, oracle_label
 
-    pipeline = _pipeline(recipe, overrides)
+    pipeline = _pipeline_of(recipe, overrides, policy)
     chosen = None if untrained else _policy(pipeline, policy)
-    roles = oracle_roles(pipeline.context, oracle or ())
+    groups = oracle_groups(pipeline.context, oracle or ())
     splits = (split,) if split else pipeline.recipe.evaluation.splits
     with signals.handle_stop_signals():
-        summaries = {name: pipeline.do(pipeline.evaluation(name, chosen, oracle=roles)) for name in splits}
+        summaries = {
+            f"{name}, oracle {oracle_label(roles)}" if roles and len(groups) > 1 else name: pipeline.do(
+                pipeline.evaluation(name, chosen, oracle=roles)
+            )
+            for name in splits
+            for roles in groups
+        }
     Console().print(table(summaries))
 
 
 @app.command()
 def play(
-    recipe: RecipeArgument,
+    recipe: OptionalRecipeArgument = None,
     overrides: Overrides = None,
     policy: PolicyOption = None,
     task: Annotated[
@@ -162,7 +174,7 @@ def play(
 
     if ask and (expert or episodes is not None):
         raise RecipeError("--ask", "has no effect with --expert or --episodes", "remove one of the options")
-    pipeline = _pipeline(recipe, overrides)
+    pipeline = _pipeline_of(recipe, overrides, policy)
     agent, known = pipeline.recipe.agent, replies_for(pipeline.recipe.agent)
     replies = {role: known[role] for role in named_roles(agent, ask or (), "--ask")}
     with LiveView(Console()) as view:
@@ -233,6 +245,16 @@ def doctor() -> None:
 
 def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
     return Pipeline(load_recipe(path, overrides or ()), Console())
+
+
+def _pipeline_of(recipe: Path | None, overrides: list[str] | None, policy: Path | None) -> Pipeline:
+    """The pipeline of a recipe, or of the one that a policy's folder holds."""
+    given = list(overrides or ())
+    if recipe is not None and policy is not None and "=" in recipe.name and not recipe.exists():
+        recipe, given = None, [str(recipe), *given]  # the first override, where no recipe is given
+    if recipe is None and policy is None:
+        raise RecipeError("RECIPE", "none given", "name a recipe file, or a policy's folder with --policy")
+    return _pipeline(recipe or Path(policy or "") / RECIPE_FILE, given)
 
 
 def _policy(pipeline: Pipeline, given: Path | None) -> Path:

@@ -20,6 +20,8 @@ class LoraConfig(Section):
     """Dropout probability of the adapter's input."""
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the modules that get an adapter."""
+    first_layer: Annotated[int, Field(ge=0)] = 0
+    """First transformer block that gets adapters; no gradient is computed for those below, which saves time."""
 
 
 class TinyConfig(Section):
@@ -41,7 +43,7 @@ class BackboneConfig(Section):
     """The language model that all three roles share."""
 
     source: str = "tiny"
-    """``tiny``, a folder, a ``.gguf`` file or a hub id."""
+    """``tiny``, a named backbone (``smollm2-135m``), a folder, a ``.gguf`` file or a hub id."""
     tiny: TinyConfig = TinyConfig()
     """Sizes of the model; read only where ``source`` is ``tiny``."""
     lora: LoraConfig | None = None
@@ -91,8 +93,8 @@ class TrainingConfig(Section):
     epochs: PositiveFloat = 5.0
     """Passes over the data; may be a fraction."""
     tokens: PositiveInt | None = None
-    """Padded tokens to read instead of ``epochs``, so that agents with prompts of different length train on as much
-    text; null trains for ``epochs``."""
+    """Tokens to read instead of ``epochs``, so that agents with prompts of different length train on as much text; null
+    trains for ``epochs``. Here and below, a beginning that decisions share counts once."""
     learning_rate: PositiveFloat = 1e-4
     """Peak learning rate of AdamW."""
     optimizer: OptimizerConfig = AdamWConfig()
@@ -104,7 +106,7 @@ class TrainingConfig(Section):
     max_gradient_norm: PositiveFloat = 1.0
     """Norm that the gradient is clipped to."""
     tokens_per_batch: PositiveInt = 1536
-    """Padded tokens of one forward pass; a batch holds samples of similar length."""
+    """Tokens of one forward pass, without padding."""
     gradient_accumulation: PositiveInt = 1
     """Batches of one update."""
     max_tokens_per_sample: PositiveInt = 1024
@@ -131,9 +133,6 @@ class BehaviorCloningConfig(TrainingConfig):
 
     role_weights: RoleWeights = RoleWeights()
     """The weight of each role's loss."""
-    prompt_loss_weight: NonNegative = 0.0
-    """Weight of the log-likelihood of the prompts, beside that of the utterances. The paper's is 0; a backbone with
-    random weights learns from prompts to copy what they say."""
     deduplicate: bool = False
     """Whether a decision that occurs several times (same role, prompt and utterance) counts once per epoch. Half of the
     decisions of short household tasks repeat others; false weighs decisions by their frequency."""

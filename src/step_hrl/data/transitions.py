@@ -29,15 +29,17 @@ def trust_policy(segment: Segment) -> bool:
 
 
 def transitions(episode: Episode, verifier: SubtaskVerifier = trust_policy) -> list[Transition]:
-    """All transitions of an episode: high level first, then low level and local progress, subtask by subtask.
+    """All transitions of an episode, in the order of its decisions.
 
     ``verifier`` decides which subtasks earn the low level's reward for completion.
     """
-    result = list(high(episode))
-    for segment in episode.segments:
+    result: list[Transition] = []
+    for segment, decision in zip(episode.segments, high(episode), strict=True):
         rewards = low_rewards(segment, verifier)
-        result += low(episode, segment, _low_states(segment), rewards)
-        result += _progress(episode, segment, rewards)
+        actions = low(episode, segment, _low_states(segment), rewards)
+        result.append(decision)
+        for action, progress in zip_longest(actions, _progress(episode, segment, rewards)):
+            result += [transition for transition in (action, progress) if transition is not None]
     return result
 
 

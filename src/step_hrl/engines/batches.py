@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from step_hrl.engines import key_values
 from step_hrl.engines.prefixes import Prefix
-from step_hrl.models.collate import rounded
+from step_hrl.models.prefix_rows import rounded
 
 PADDING_RATIO = 1.25
 """Prompts are prefilled together if the longest has at most this many times the new tokens of the shortest."""
 PADDING_TOKENS = 48
 """So are prompts that need at most this many tokens of padding: a forward pass of their own would cost as much."""
 LENGTH_MULTIPLE = 8
-"""New tokens are padded to a multiple of this length; see :func:`~step_hrl.models.collate.rounded`."""
+"""New tokens are padded to a multiple of this length; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 
 
 @dataclass(slots=True)

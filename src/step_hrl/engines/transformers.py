@@ -49,7 +49,11 @@ class LanguageModel(Protocol):
 
     name: str
     context: int
-    tokenizer: Tokens
+
+    @property
+    def tokenizer(self) -> Tokens:
+        """The tokenizer."""
+        ...
 
     @property
     def device(self) -> torch.device:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,34 +11,32 @@ from typing import Any, NamedTuple, cast
 import peft
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from step_hrl.config import BackboneConfig, LoraConfig, MixedPrecision, Quantization
+from step_hrl.config import BackboneConfig, MixedPrecision, Quantization
 from step_hrl.errors import ModelError
-from step_hrl.models import gguf, tiny
+from step_hrl.models import adapters, policy_folder, pretrained, tiny
 from step_hrl.models.acting import acting_copy
-from step_hrl.models.collate import TransitionBatch, rounded
+from step_hrl.models.collate import TransitionBatch
+from step_hrl.models.policy_folder import Base, Notes
+from step_hrl.models.prefix_rows import rounded
 from step_hrl.models.quiet import without_bars
-from step_hrl.models.randomness import seeded
 from step_hrl.models.tokenization import LineTokenizer
 
-_peft = cast(Any, peft)  # partly annotated
-
 ROWS_MULTIPLE = 128
-"""The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.collate.rounded`."""
-NOTES_FILE = "step_hrl.json"
-"""A policy's own metadata beside the Hugging Face files: the prompt format it was trained with."""
+"""The number of scored tokens is padded to a multiple of this; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 
 
 class TokenScores(NamedTuple):
-    """Log-probability of each selected token of a batch, and whether it was the most likely one.
+    """Log-probability (nats) of each token of the utterances, and whether it was the most likely one.
 
-    Elsewhere ``log_probs`` (nats) is 0 and ``correct`` is False.
+    Outside ``utterance_mask``, ``log_probs`` is 0 and ``correct`` is False.
     """
 
-    log_probs: Float[Tensor, "rows length"]
-    correct: Bool[Tensor, "rows length"]
+    log_probs: Float[Tensor, "batch longest"]
+    correct: Bool[Tensor, "batch longest"]
 
 
 class Backbone(nn.Module):
@@ -49,16 +46,18 @@ class Backbone(nn.Module):
         model: The Hugging Face model, or PEFT's wrapper of it.
         tokenizer: The encoding of both training and acting.
         name: Where the model was loaded from, as results report it.
+        base: The model without its adapters; None if it has none.
         context: Maximum length of prompt and utterance together, in tokens.
     """
 
-    def __init__(self, model: Any, tokenizer: LineTokenizer, name: str) -> None:
+    def __init__(self, model: Any, tokenizer: LineTokenizer, name: str, base: Base | None = None) -> None:
         """Wrap a model and its tokenizer."""
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
-        self.context = int(getattr(model.config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
+        self.base = base
+        self.context = int(getattr(self._config, "max_position_embeddings", None) or tokenizer.hf.model_max_length)
 
     @property
     def causal_model(self) -> Any:
@@ -67,8 +66,21 @@ class Backbone(nn.Module):
 
     @property
     def decoder(self) -> Any:
-        """The Hugging Face model without its output head: tokens to hidden states."""
-        return self.causal_model.base_model
+        """The Hugging Face model without its output head: tokens to hidden states.
+
+        Of a model that also reads images (Gemma 3), only the language model.
+        """
+        return self.causal_model.get_decoder()
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self._config.hidden_size)
+
+    @property
+    def _config(self) -> Any:
+        """The configuration of the language model, which models that also read images nest in theirs."""
+        return self.causal_model.config.get_text_config()
 
     @property
     def device(self) -> torch.device:
@@ -85,9 +97,30 @@ class Backbone(nn.Module):
 
     def hidden_states(self, batch: TransitionBatch) -> Float[Tensor, "rows length width"]:
         """The last layer's hidden state of every token."""
-        # Rows are padded on the right and attention is causal: no real token attends to padding, so no mask is needed,
-        # and kernels without a mask are faster.
-        return self.decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+        mask = self._attention_mask(batch)
+        outputs = self.decoder(
+            input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=mask, use_cache=False
+        )
+        return outputs.last_hidden_state
+
+    def _attention_mask(self, batch: TransitionBatch) -> Tensor | dict[str, Tensor]:
+        """The mask in the form that the model reads; layers with a sliding window get one of their own."""
+        config = self._config
+        full = batch.attention_mask
+        window = getattr(config, "sliding_window", None)
+        distance = batch.position_ids[:, None, :, None] - batch.position_ids[:, None, None, :]
+        near = full if window is None else full & (distance < window)
+        masks = {"full_attention": full, "sliding_attention": near}
+        if config._attn_implementation == "eager":
+            lowest = torch.finfo(torch.float32).min
+            zeros = torch.zeros(full.shape, device=full.device)
+            masks = {kind: zeros.masked_fill(~mask, lowest) for kind, mask in masks.items()}
+        only = "full_attention" if window is None else "sliding_attention"
+        kinds = set(getattr(config, "layer_types", None) or [only])
+        if unknown := ", ".join(sorted(kinds - masks.keys())):
+            remedy = "train a model whose layers are all attention, full or with a sliding window"
+            raise ModelError("backbone.source", f"layers that cannot read prefix trees ({unknown})", remedy)
+        return masks if len(kinds) > 1 else masks[kinds.pop()]
 
     @contextmanager
     def acting(self, choice: MixedPrecision, quantize: Quantization = "none") -> Generator[Backbone]:
@@ -103,36 +136,30 @@ class Backbone(nn.Module):
         dtype = torch.bfloat16 if self._casts(choice) else None
         copy = acting_copy(self.model, dtype, int8=quantize == "int8")
         # With a key-value cache, unlike in training, fused attention is faster on every device. Not every model has it.
-        copy.set_attn_implementation("sdpa" if copy._supports_sdpa else "eager")
+        copy.set_attn_implementation(_fused_attention(copy))
         with torch.no_grad():
             yield Backbone(copy, self.tokenizer, self.name).eval()
 
     def logits(self, hidden: Float[Tensor, "*any width"]) -> Float[Tensor, "*any vocabulary"]:
         """Logits of the next token for the given hidden states, in float32."""
         logits = self.causal_model.get_output_embeddings()(hidden).float()
-        cap = getattr(self.causal_model.config, "final_logit_softcapping", None)
+        cap = getattr(self._config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def score(
-        self,
-        batch: TransitionBatch,
-        tokens: Bool[Tensor, "rows length"] | None = None,
-        hidden: Float[Tensor, "rows length width"] | None = None,
-    ) -> TokenScores:
-        """Log-probability of tokens given all tokens before them.
+    def score(self, batch: TransitionBatch, hidden: Float[Tensor, "rows length width"] | None = None) -> TokenScores:
+        """Log-probability of the utterances' tokens, each given the state and the tokens before it.
 
-        ``tokens`` is a mask of the tokens to score (never the first of a row); None scores the utterances. Logits are
-        computed for these tokens only, because prompts are an order of magnitude longer than utterances. ``hidden`` are
-        the batch's hidden states if they are already computed.
+        Logits are computed for these tokens only, because prompts are an order of magnitude longer than utterances.
+        ``hidden`` are the batch's hidden states if they are already computed.
         """
-        scored = batch.utterance_mask if tokens is None else tokens
         states = self.hidden_states(batch) if hidden is None else hidden
-        predicted = scored[:, 1:]
-        targets = batch.input_ids[:, 1:][predicted]
-        logits = self.logits(_pad_rows(states[:, :-1][predicted]))[: len(targets)]
+        inside = batch.utterance_mask
+        targets = batch.input_ids.flatten()[batch.utterance_path[:, 1:][inside]]
+        predictors = states.flatten(0, 1)[batch.utterance_path[:, :-1][inside]]
+        logits = self.logits(_pad_rows(predictors))[: len(targets)]
         target_log_probs = -nn.functional.cross_entropy(logits, targets, reduction="none")
-        log_probs = target_log_probs.new_zeros(batch.input_ids.shape).masked_scatter(scored, target_log_probs)
-        correct = torch.zeros_like(scored).masked_scatter(scored, logits.detach().argmax(dim=-1) == targets)
+        log_probs = target_log_probs.new_zeros(inside.shape).masked_scatter(inside, target_log_probs)
+        correct = torch.zeros_like(inside).masked_scatter(inside, logits.detach().argmax(dim=-1) == targets)
         return TokenScores(log_probs, correct)
 
     def save(self, folder: Path) -> None:
@@ -140,20 +167,24 @@ class Backbone(nn.Module):
         with without_bars():
             self.model.save_pretrained(str(folder))
         self.tokenizer.hf.save_pretrained(str(folder))
-        (folder / NOTES_FILE).write_text(json.dumps({"prompt_format": self.tokenizer.prompt_format}) + "\n")
+        if self.base is not None:
+            adapters.name_base(folder, self.base)
+        policy_folder.write_notes(folder, Notes(self.tokenizer.prompt_format, base=self.base))
 
     def restore(self, folder: Path) -> None:
         """Load the weights (with LoRA, the adapter's only) that :meth:`save` wrote.
 
         Raises OSError, ValueError or RuntimeError for a folder without them.
         """
-        if isinstance(self.model, peft.PeftModel):
-            weights = _peft.load_peft_weights(str(folder), device=str(self.device))
-            _peft.set_peft_model_state_dict(self.model, weights)
-        else:
-            with without_bars():
-                saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
-            self.model.load_state_dict(saved.state_dict())
+        try:
+            if isinstance(self.model, peft.PeftModel):
+                adapters.restore(self.model, folder, self.device)
+            else:
+                with without_bars():
+                    saved = cast(Any, AutoModelForCausalLM).from_pretrained(str(folder), dtype=self.model.dtype)
+                self.model.load_state_dict(saved.state_dict())
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
 
 
 def _pad_rows(rows: Float[Tensor, "rows width"]) -> Float[Tensor, "padded width"]:
@@ -188,95 +219,52 @@ def load(
 
     Raises :class:`~step_hrl.errors.ModelError`.
     """
+    base = None
     if config.source == "tiny":
-        if config.lora is not None:
-            raise ModelError(
-                "backbone.lora", "adapters on an untrained model", "remove lora: `tiny` trains all weights"
-            )
-        if texts is None:
-            raise ModelError("backbone.source", "`tiny` without texts", "give texts to train its tokenizer on")
-        hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
-        model: Any = tiny.create_model(config.tiny, len(hf), hf.pad_token_id, hf.eos_token_id, seed)
-        model = model.to(getattr(torch, config.dtype))
+        model, hf = _untrained(config, texts, seed)
     else:
-        source = config.source
-        if source.endswith(".gguf"):
-            if not Path(source).is_file():
-                raise ModelError("backbone.source", f"no file {source}", "check the path of the GGUF file")
-            source = str(gguf.convert(Path(source), cache or gguf.default_cache()))
-        with without_bars():
-            model, hf = _from_pretrained(source, config)
+        model, hf, base = _from_pretrained(config, cache)
     if config.lora is not None and not isinstance(model, peft.PeftModel):
-        model = _with_adapter(model, config.lora, seed)
+        base = Base(pretrained.absolute(config.source), adapters.digest(model))
+        model = adapters.create(model, config.lora, seed)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # On CPUs, eager attention trains a fifth faster than the fused one at the lengths of step-level prompts.
-    model.set_attn_implementation("eager" if target.type == "cpu" else "sdpa")
-    return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source)
+    model.set_attn_implementation("eager" if target.type == "cpu" else _fused_attention(model))
+    return Backbone(model.to(target), LineTokenizer(hf, config.prompt_format), config.source, base)
 
 
-def _from_pretrained(source: str, config: BackboneConfig) -> tuple[Any, Any]:
-    folder = Path(source)
-    if folder.is_dir():
-        # An adapter stores the path of its base, which must be valid from any working directory.
-        source = str(folder.resolve())
-    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
-    if looks_local and not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
-        raise ModelError("backbone.source", f"no model in {source}", "give a hub id, a model folder, a .gguf or `tiny`")
-    _check_prompt_format(folder, config.prompt_format)
-    options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    try:
-        hf: Any = cast(Any, AutoTokenizer).from_pretrained(source, **options)
-        if (folder / "adapter_config.json").is_file():
-            return _load_adapter(folder, config, options), hf
-        dtype = getattr(torch, config.dtype)
-        return cast(Any, AutoModelForCausalLM).from_pretrained(source, dtype=dtype, **options), hf
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        remedy = "check the hub id or path (and the network, for a hub id)"
-        raise ModelError("backbone.source", f"{source} cannot be loaded ({reason})", remedy) from error
-
-
-def _load_adapter(folder: Path, config: BackboneConfig, options: dict[str, Any]) -> Any:
-    base_source = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
-    base = cast(Any, AutoModelForCausalLM).from_pretrained(base_source, dtype=getattr(torch, config.dtype), **options)
-    # The adapter is trained further only if the recipe has a LoRA section.
-    model: Any = _peft.PeftModel.from_pretrained(base, str(folder.resolve()), is_trainable=config.lora is not None)
+def _untrained(config: BackboneConfig, texts: Iterable[str] | None, seed: int) -> tuple[Any, Any]:
     if config.lora is not None:
-        _check_same_adapter(folder, model.peft_config["default"], config.lora)
-    return model
+        raise ModelError("backbone.lora", "adapters on an untrained model", "remove lora: `tiny` trains all weights")
+    if texts is None:
+        raise ModelError("backbone.source", "`tiny` without texts", "give texts to train its tokenizer on")
+    hf: Any = tiny.create_tokenizer(texts, config.tiny.vocabulary, config.tiny.context)
+    model: Any = tiny.create_model(config.tiny, len(hf), hf.pad_token_id, hf.eos_token_id, seed)
+    return model.to(getattr(torch, config.dtype)), hf
 
 
-def _with_adapter(model: Any, lora: LoraConfig, seed: int) -> Any:
-    settings = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.target_modules),
-    )
-    with seeded(seed):
-        try:
-            return peft.get_peft_model(model, settings)
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError("backbone.lora", reason, "name modules of this model in target_modules") from error
+def _from_pretrained(config: BackboneConfig, cache: Path | None) -> tuple[Any, Any, Base | None]:
+    """Model, tokenizer and the base of the adapters, if it has any."""
+    source = pretrained.locate(config.source, cache)
+    folder = Path(source)
+    has_adapters = (folder / adapters.CONFIG_FILE).is_file()
+    if pretrained.looks_local(source) and not (folder / "config.json").is_file() and not has_adapters:
+        remedy = "give a hub id, a model folder, a .gguf or `tiny`"
+        raise ModelError("backbone.source", f"no model in {source}", remedy)
+    notes = policy_folder.read_notes(folder)
+    if notes is not None:
+        policy_folder.check_prompts(folder, notes, config.prompt_format)
+    trust, dtype = config.trust_remote_code, getattr(torch, config.dtype)
+    try:
+        if has_adapters:
+            return adapters.load(folder, notes, config.lora, dtype, trust_remote_code=trust, cache=cache)
+        hf = pretrained.load_tokenizer(source, trust_remote_code=trust)
+        return pretrained.load_weights(source, dtype, trust_remote_code=trust), hf, None
+    except pretrained.LOADING_ERRORS as error:
+        raise pretrained.failure(config.source, source, error) from error
 
 
-def _check_same_adapter(folder: Path, saved: Any, lora: LoraConfig) -> None:
-    modules = set(cast(Iterable[str], saved.target_modules))
-    pairs = {"rank": (saved.r, lora.rank), "alpha": (saved.lora_alpha, lora.alpha)}
-    pairs |= {"dropout": (saved.lora_dropout, lora.dropout), "target_modules": (modules, set(lora.target_modules))}
-    for name, (actual, expected) in pairs.items():
-        if actual != expected:
-            remedy = f"set backbone.lora.{name} to the adapter's value"
-            raise ModelError(str(folder), f"adapter with {name} {actual}, asked for {expected}", remedy)
-
-
-def _check_prompt_format(folder: Path, expected: str) -> None:
-    notes = folder / NOTES_FILE
-    if not notes.is_file():
-        return
-    trained_with = json.loads(notes.read_text())["prompt_format"]
-    if trained_with != expected:
-        got = f"trained with {trained_with} prompts, asked for {expected}"
-        raise ModelError(str(folder), got, f"set backbone.prompt_format={trained_with}")
+def _fused_attention(model: Any) -> str:
+    """Fused attention, or eager attention for models that cap its logits (Gemma 2), which the fused kernel cannot."""
+    is_capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "sdpa" if model._supports_sdpa and not is_capped else "eager"

@@ -1,11 +1,12 @@
-"""Transitions to tensors: encoding, batches of similar length, padding."""
+"""Transitions to tensors: encoding, samples that share beginnings, batches."""
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
 from __future__ import annotations
 
 import random
+import string
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from step_hrl.errors import DataError
+from step_hrl.models.prefix_rows import ROW_TOKENS, PrefixTree, common_prefix, pack_evenly, tokens_read
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.types import Role, Transition
 
@@ -24,73 +26,61 @@ ROLES = tuple(Role)
 class TransitionTokens:
     """One transition as token ids: the rendered state, and the utterance with its line end.
 
-    ``discount`` multiplies the next state's value (0 at a terminal transition), ``weight`` the transition's loss;
-    ``clone_mask`` is False where the utterance must not be cloned. Stage 1 reads none of these.
+    ``discount`` multiplies the next state's value (0 at a terminal transition, whose ``next_state`` is empty),
+    ``weight`` the transition's loss; ``clone_mask`` is False where the utterance must not be cloned. Stage 1 reads none
+    of these. ``is_novel`` is True where the utterance has a word that no training utterance has.
     """
 
     role: Role
     state: Sequence[int]
     utterance: Sequence[int]
+    next_state: Sequence[int] = ()
     reward: float = 0.0
     discount: float = 0.0
     weight: float = 1.0
     clone_mask: bool = True
+    is_novel: bool = False
+    episode_id: str = ""
 
     def __len__(self) -> int:
         """Number of tokens of state and utterance together."""
         return len(self.state) + len(self.utterance)
 
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """Consecutive transitions of one role in one episode; a batch holds all of them or none.
-
-    The next state of a transition is then the state of the row below it. ``after`` is the next state of the last
-    transition, None where it is not needed; it takes a row of its own. In stage 1 a trajectory is one transition
-    without ``after``.
-    """
-
-    transitions: tuple[TransitionTokens, ...]
-    after: Sequence[int] | None = None
-    episode_id: str = ""
-
     @property
-    def rows(self) -> int:
-        """Number of rows in a batch."""
-        return len(self.transitions) + (self.after is not None)
+    def sequences(self) -> list[tuple[int, ...]]:
+        """What a model reads of the transition: state and utterance, and the next state where its value matters."""
+        return [(*self.state, *self.utterance), *([tuple(self.next_state)] if self.next_state else [])]
 
-    @property
-    def longest(self) -> int:
-        """Number of tokens of the longest row."""
-        return max(*map(len, self.transitions), len(self.after or ()))
 
-    @property
-    def tokens(self) -> int:
-        """Number of tokens of all rows, without padding."""
-        return sum(map(len, self.transitions)) + len(self.after or ())
+OPEN_BATCHES = 32
+"""Number of batches that are filled at once."""
+
+Sample = tuple[TransitionTokens, ...]
+"""Transitions that a batch holds all or none of, because they share beginnings."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransitionBatch:
-    """B transitions, padded on the right, followed by bare states: next states from which no transition starts.
+    """B transitions with utterances of at most U tokens, in rows of prefix trees (see :mod:`~.prefix_rows`).
 
-    ``input_ids`` holds state and utterance; ``attention_mask`` is True on both, ``utterance_mask`` on the utterance
-    with its line end (nowhere in a bare state). ``state_end`` and ``utterance_end`` index their last tokens (where V
-    and Q are read), ``next_row`` the row whose state is s' (arbitrary where ``discount`` is 0). ``role`` indexes
-    :data:`ROLES`.
+    ``input_ids``, ``position_ids`` and ``subtree_end`` describe the rows. All other fields locate transitions in them
+    by indices into the flattened rows: ``utterance_path`` holds the last token of the state and then the tokens of the
+    utterance, those inside ``utterance_mask``; ``next_state_end`` the last token of s' (arbitrary where ``discount`` is
+    0). ``role`` indexes :data:`ROLES`.
     """
 
     input_ids: Int[Tensor, "rows length"]
-    attention_mask: Bool[Tensor, "rows length"]
-    utterance_mask: Bool[Tensor, "rows length"]
-    state_end: Int[Tensor, " rows"]
-    utterance_end: Int[Tensor, " batch"]
+    position_ids: Int[Tensor, "rows length"]
+    subtree_end: Int[Tensor, "rows length"]
+    utterance_path: Int[Tensor, "batch longest_and_1"]
+    utterance_mask: Bool[Tensor, "batch longest"]
+    next_state_end: Int[Tensor, " batch"]
     role: Int[Tensor, " batch"]
-    next_row: Int[Tensor, " batch"]
     reward: Float[Tensor, " batch"]
     discount: Float[Tensor, " batch"]
     weight: Float[Tensor, " batch"]
     clone_mask: Bool[Tensor, " batch"]
+    is_novel: Bool[Tensor, " batch"]
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -100,75 +90,131 @@ class TransitionBatch:
         """Copy the batch to a device."""
         return TransitionBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    @property
+    def state_end(self) -> Int[Tensor, " batch"]:
+        """The last token of s, where V is read."""
+        return self.utterance_path[:, 0]
 
-def tokenize(transitions: Sequence[Transition], tokenizer: LineTokenizer, longest: int) -> list[Trajectory]:
-    """Encode each transition as a trajectory of its own, in order; see :func:`tokenize_trajectories`."""
-    return tokenize_trajectories([[transition] for transition in transitions], tokenizer, longest)
+    @property
+    def utterance_end(self) -> Int[Tensor, " batch"]:
+        """The last token of u, where Q is read."""
+        return self.utterance_path.gather(1, self.utterance_mask.sum(dim=1, keepdim=True))[:, 0]
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "rows 1 length length"]:
+        """Whether a token (third dimension) attends to another (fourth): to itself and those on the path to it."""
+        index = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        after = index[:, None] >= index
+        return (after & (index[:, None] < self.subtree_end[:, None, :]))[:, None]
 
 
-def tokenize_trajectories(
-    trajectories: Sequence[Sequence[Transition]],
+def tokenize(
+    transitions: Sequence[Transition],
     tokenizer: LineTokenizer,
     longest: int,
     *,
     discount: Callable[[Transition], float] = lambda _: 0.0,
     weight: Callable[[Transition], float] = lambda _: 1.0,
-) -> list[Trajectory]:
-    """Encode trajectories of consecutive transitions (see ``transitions.trajectories_of``), in order.
+    known_words: frozenset[str] | None = None,
+) -> list[TransitionTokens]:
+    """Encode transitions, in order.
 
     Args:
-        trajectories: None of them empty.
+        transitions: Of any episodes and roles.
         tokenizer: The backbone's.
         longest: Maximum length of state and utterance together, in tokens.
         discount: Factor of the next state's value, per transition. Where it is 0, the next state is not encoded.
         weight: Factor of the loss, per transition.
+        known_words: The words of all training utterances, which decide what is novel; None where it does not matter.
 
     Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens; none is truncated.
     """
-    flat = [transition for trajectory in trajectories for transition in trajectory]
-    states = iter(tokenizer.encode_prompts([transition.state for transition in flat]))
-    utterances = iter(tokenizer.encode_utterances([transition.utterance for transition in flat]))
-    last_states = [_state_after(trajectory[-1], discount) for trajectory in trajectories]
-    afters = iter(tokenizer.encode_prompts([state for state in last_states if state is not None]))
-    encoded: list[Trajectory] = []
-    for trajectory, last_state in zip(trajectories, last_states, strict=True):
-        transitions: list[TransitionTokens] = []
-        for transition in trajectory:
-            # Four bytes a token: millions of tokens are in memory at once.
-            state, utterance = array("i", next(states)), array("i", next(utterances))
-            _check_length(transition, len(state) + len(utterance), longest)
-            numbers = (transition.reward, discount(transition), weight(transition))
-            transitions.append(TransitionTokens(transition.role, state, utterance, *numbers, transition.clone_mask))
-        after = None if last_state is None else array("i", next(afters))
-        if after is not None:
-            _check_length(trajectory[-1], len(after), longest)
-        encoded.append(Trajectory(tuple(transitions), after, trajectory[0].episode_id))
+    discounts = [discount(transition) for transition in transitions]
+    following = [t.next_state or "" if factor else "" for t, factor in zip(transitions, discounts, strict=True)]
+    columns = (
+        tokenizer.encode_prompts([transition.state for transition in transitions]),
+        tokenizer.encode_utterances([transition.utterance for transition in transitions]),
+        tokenizer.encode_prompts(following),
+    )
+    encoded: list[TransitionTokens] = []
+    for transition, factor, *ids in zip(transitions, discounts, *columns, strict=True):
+        # Four bytes a token: millions of tokens are in memory at once.
+        state, utterance, next_state = (array("i", each) for each in ids)
+        _check_length(transition, max(len(state) + len(utterance), len(next_state)), longest)
+        encoded.append(
+            TransitionTokens(
+                transition.role,
+                state,
+                utterance,
+                next_state if factor else (),
+                transition.reward,
+                factor,
+                weight(transition),
+                transition.clone_mask,
+                known_words is not None and not known_words >= words([transition]),
+                transition.episode_id,
+            )
+        )
     return encoded
 
 
-def split_trajectory(trajectory: Trajectory, tokens: int) -> list[Trajectory]:
-    """Split a trajectory where its padded rows would exceed a number of tokens.
+def words(transitions: Iterable[Transition]) -> frozenset[str]:
+    """All words of the utterances of transitions, without punctuation around them."""
+    return frozenset(
+        word.strip(string.punctuation) for transition in transitions for word in transition.utterance.split()
+    )
 
-    Each part but the last gets the state of the next part's first transition as ``after``.
 
-    >>> transition = TransitionTokens(Role.LOW, (5, 6), (2,), discount=0.9)
-    >>> parts = split_trajectory(Trajectory((transition, transition, transition)), 9)
-    >>> [(len(part.transitions), part.after) for part in parts]
-    [(2, (5, 6)), (1, None)]
+def samples_by_beginning(transitions: Sequence[TransitionTokens], tokens: int = ROW_TOKENS) -> list[Sample]:
+    """Group transitions whose tokens begin alike, each once, in samples that read at most ``tokens`` tokens.
+
+    Nor have a sample's utterances more tokens than that together, which bounds how often it holds the same decision. A
+    longer transition is a sample of its own.
+
+    >>> one, two, other = (TransitionTokens(Role.LOW, state, (2,)) for state in ((5, 6, 7), (5, 6, 8), (9,)))
+    >>> [len(sample) for sample in samples_by_beginning([one, other, two])]
+    [2, 1]
     """
-    parts: list[Trajectory] = []
-    transitions: list[TransitionTokens] = []
-    for transition in trajectory.transitions:
-        # One more row, for ``after``.
-        if transitions and (len(transitions) + 2) * max(len(transition), *map(len, transitions)) > tokens:
-            parts.append(Trajectory(tuple(transitions), transition.state, trajectory.episode_id))
-            transitions = []
-        transitions.append(transition)
-    return [*parts, Trajectory(tuple(transitions), trajectory.after, trajectory.episode_id)]
+    groups: list[list[TransitionTokens]] = []
+    previous: tuple[int, ...] = ()
+    size = uttered = 0
+    for transition in sorted(transitions, key=lambda each: each.sequences[0]):
+        sequence = transition.sequences[0]
+        shared = common_prefix(previous, sequence)
+        size += len(sequence) - shared
+        uttered += len(transition.utterance)
+        if not groups or max(size, uttered) > tokens or 2 * shared < len(sequence):
+            groups.append([])
+            size, uttered = len(sequence), len(transition.utterance)
+        groups[-1].append(transition)
+        previous = sequence
+    return [tuple(group) for group in groups]
 
 
-def _state_after(transition: Transition, discount: Callable[[Transition], float]) -> str | None:
-    return transition.next_state if discount(transition) else None
+def samples_in_order(transitions: Iterable[TransitionTokens], tokens: int) -> list[Sample]:
+    """Cut transitions in the order of an episode into samples that read at most ``tokens`` tokens, one at least.
+
+    >>> step = TransitionTokens(Role.LOW, (5, 6), (2,))
+    >>> [len(sample) for sample in samples_in_order([step, step, TransitionTokens(Role.LOW, (7, 8), (2,))], 3)]
+    [2, 1]
+    """
+    samples: list[Sample] = []
+    sample: Sample = ()
+    read = PrefixTree()
+    for transition in transitions:
+        for sequence in transition.sequences:
+            read.add(sequence)
+        if sample and read.tokens > tokens:
+            samples.append(sample)
+            sample = ()
+            read = PrefixTree(transition.sequences)
+        sample = (*sample, transition)
+    return [*samples, sample] if sample else samples
+
+
+def size_of(sample: Sample) -> int:
+    """Number of tokens that a model reads of a sample; those of a common beginning count once."""
+    return tokens_read([sequence for transition in sample for sequence in transition.sequences])
 
 
 def _check_length(transition: Transition, tokens: int, longest: int) -> None:
@@ -178,85 +224,74 @@ def _check_length(transition: Transition, tokens: int, longest: int) -> None:
         raise DataError(where, f"{tokens} tokens where {longest} fit", remedy)
 
 
-def rounded(length: int, multiple: int) -> int:
-    """Round a length up to a multiple.
-
-    Lengths are padded to it so that few shapes occur: compiling a CPU kernel for a new shape takes longer than running
-    it.
-
-    >>> rounded(33, 16), rounded(32, 16)
-    (48, 32)
-    """
-    return -(-length // multiple) * multiple
-
-
-def collate(trajectories: Sequence[Trajectory], pad: int, multiple: int = 1) -> TransitionBatch:
-    """Pad trajectories into one batch whose length is a multiple of ``multiple``; ``pad`` is the padding token's id.
+def collate(samples: Sequence[Sample], pad: int, multiple: int = 1) -> TransitionBatch:
+    """Pack samples into one batch whose length is a multiple of ``multiple``; ``pad`` is the padding token's id.
 
     >>> one = TransitionTokens(Role.LOW, (5, 6), (7, 2), reward=1.0)
-    >>> two = TransitionTokens(Role.LOW, (5,), (2,), discount=0.9)
-    >>> batch = collate([Trajectory((two, one)), Trajectory((two,), after=(6, 8))], pad=2)
-    >>> batch.input_ids.tolist(), batch.next_row.tolist(), batch.state_end.tolist()
-    ([[5, 2, 2, 2], [5, 6, 7, 2], [5, 2, 2, 2], [6, 8, 2, 2]], [1, 1, 3], [0, 1, 0, 1])
+    >>> two = TransitionTokens(Role.LOW, (5,), (2,), next_state=(5, 6), discount=0.9)
+    >>> batch = collate([(two, one)], pad=0)
+    >>> batch.input_ids.tolist(), batch.utterance_path.tolist(), batch.utterance_mask.tolist()
+    ([[5, 2, 6, 7, 2]], [[0, 1, 1], [2, 3, 4]], [[True, False], [True, True]])
+    >>> batch.state_end.tolist(), batch.utterance_end.tolist(), batch.next_state_end.tolist()
+    ([0, 2], [1, 4], [2, 0])
     """
-    transitions = [transition for trajectory in trajectories for transition in trajectory.transitions]
-    bare = [trajectory.after for trajectory in trajectories if trajectory.after is not None]
-    next_row: list[int] = []
-    n_bare = 0
-    for trajectory in trajectories:
-        first = len(next_row)
-        last = first + len(trajectory.transitions) - 1
-        next_row += range(first + 1, last + 1)
-        next_row.append(last if trajectory.after is None else len(transitions) + n_bare)
-        n_bare += trajectory.after is not None
-    length = rounded(max(trajectory.longest for trajectory in trajectories), multiple)
-    rows = [[*t.state, *t.utterance, *([pad] * (length - len(t)))] for t in transitions]
-    rows += [[*state, *([pad] * (length - len(state)))] for state in bare]
-    states = torch.tensor([*(len(t.state) for t in transitions), *map(len, bare)])
-    ends = torch.tensor([*map(len, transitions), *map(len, bare)])
-    positions = torch.arange(length)
-    attention_mask = positions < ends[:, None]
+    transitions = [transition for sample in samples for transition in sample]
+    sequences = list(dict.fromkeys(sequence for each in transitions for sequence in each.sequences))
+    rows, places, length = pack_evenly(sequences, multiple)
+    place_of = dict(zip(sequences, places, strict=True))
+    most = max(len(transition.utterance) for transition in transitions)
+    paths: list[list[int]] = []
+    ends: list[int] = []
+    for transition in transitions:
+        both, *following = (place_of[sequence] for sequence in transition.sequences)
+        path = [both.row * length + index for index in both.path[len(transition.state) - 1 :]]
+        paths.append(path + [path[-1]] * (most + 1 - len(path)))
+        ends.append(following[0].row * length + following[0].path[-1] if following else 0)
+    lengths = torch.tensor([len(transition.utterance) for transition in transitions])
+    unused = [range(len(row.tokens), length) for row in rows]
     return TransitionBatch(
-        input_ids=torch.tensor(rows, dtype=torch.long),
-        attention_mask=attention_mask,
-        utterance_mask=attention_mask & (positions >= states[:, None]),
-        state_end=states - 1,
-        utterance_end=ends[: len(transitions)] - 1,
+        input_ids=torch.tensor([[*row.tokens, *(pad for _ in rest)] for row, rest in zip(rows, unused, strict=True)]),
+        position_ids=torch.tensor(
+            [[*row.positions, *(0 for _ in rest)] for row, rest in zip(rows, unused, strict=True)]
+        ),
+        # Padding attends to itself only.
+        subtree_end=torch.tensor(
+            [[*row.subtree_end, *(index + 1 for index in rest)] for row, rest in zip(rows, unused, strict=True)]
+        ),
+        utterance_path=torch.tensor(paths),
+        utterance_mask=torch.arange(most) < lengths[:, None],
+        next_state_end=torch.tensor(ends),
         role=torch.tensor([ROLES.index(t.role) for t in transitions]),
-        next_row=torch.tensor(next_row),
         reward=torch.tensor([t.reward for t in transitions]),
         discount=torch.tensor([t.discount for t in transitions]),
         weight=torch.tensor([t.weight for t in transitions]),
         clone_mask=torch.tensor([t.clone_mask for t in transitions]),
+        is_novel=torch.tensor([t.is_novel for t in transitions]),
     )
 
 
-def batches_of_similar_length(
-    sizes: Sequence[tuple[int, int]], tokens_per_batch: int, seed: int, epoch: int
-) -> list[tuple[int, ...]]:
-    """Group samples into batches of at most ``tokens_per_batch`` padded tokens, shuffled by (seed, epoch).
+def batches_of(sizes: Sequence[int], tokens_per_batch: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
+    """Group samples of these sizes into batches of at most ``tokens_per_batch``, shuffled by (seed, epoch).
 
-    A size is (rows, tokens of the longest row). Returns batches of sample indices, in which every index occurs exactly
-    once; a sample above the limit has a batch of its own. Lengths are jittered by up to 10% before sorting, so that
-    batches differ between epochs.
+    Returns batches of sample indices, in which every index occurs exactly once; a sample above the limit has a batch of
+    its own.
 
-    >>> sizes = [(1, 3), (2, 9), (1, 3), (1, 8)]
-    >>> sorted(index for batch in batches_of_similar_length(sizes, 18, 0, 0) for index in batch)
+    >>> sorted(index for batch in batches_of([3, 9, 3, 8], 12, 0, 0) for index in batch)
     [0, 1, 2, 3]
     """
     generator = random.Random(f"{seed}-{epoch}")
-    order = sorted(range(len(sizes)), key=lambda index: sizes[index][1] * generator.uniform(1.0, 1.1))
-    batches: list[tuple[int, ...]] = []
-    batch: list[int] = []
-    rows = longest = 0
+    order = list(range(len(sizes)))
+    generator.shuffle(order)
+    batches: list[list[int]] = []
+    room: list[int] = []
     for index in order:
-        longest = max(longest, sizes[index][1])
-        if batch and longest * (rows + sizes[index][0]) > tokens_per_batch:
-            batches.append(tuple(batch))
-            batch, rows, longest = [], 0, sizes[index][1]
-        batch.append(index)
-        rows += sizes[index][0]
-    if batch:
-        batches.append(tuple(batch))
+        # The first batch with room, among the latest: bins so filled waste little, and the order stays random.
+        first = max(0, len(batches) - OPEN_BATCHES)
+        chosen = next((number for number in range(first, len(batches)) if room[number] >= sizes[index]), len(batches))
+        if chosen == len(batches):
+            batches.append([])
+            room.append(tokens_per_batch)
+        batches[chosen].append(index)
+        room[chosen] -= sizes[index]
     generator.shuffle(batches)
-    return batches
+    return [tuple(batch) for batch in batches]

@@ -29,6 +29,8 @@ class Shape:
         file = policy / "config.json"
         try:
             config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            # Models that also read images nest the configuration of their language model.
+            config = config.get("text_config", config)
             heads = int(config["num_attention_heads"])
             return cls(
                 width=int(config["hidden_size"]),
@@ -39,7 +41,7 @@ class Shape:
                 head_width=int(config.get("head_dim") or config["hidden_size"] // heads),
                 vocabulary=int(config["vocab_size"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(str(file), f"no decoder shape ({error!r})", "train the policy first") from error
 
 

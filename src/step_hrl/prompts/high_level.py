@@ -26,14 +26,13 @@ class State:
 def render(state: State) -> str:
     """The prompt of pi_h, the same for acting and training."""
     return text.prompt(
-        "Name the next subtask.",
         [
+            *text.observation_sections(state.observation),
             ("Task", text.one_line(state.instruction)),
             ("Done", _completed(state.completed_subtasks)),
             ("Progress", state.final_progress),
-            *text.observation_sections(state.observation),
         ],
-        "Subtask",
+        "Next subtask",
     )
 
 

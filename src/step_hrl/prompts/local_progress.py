@@ -26,12 +26,11 @@ class State:
 def render(state: State) -> str:
     """The prompt of pi_p, the same for acting and training."""
     return text.prompt(
-        "Update the progress.",
         [
+            *text.observation_sections(state.observation),
             ("Subtask", state.subtask),
             ("Progress", state.local_progress),
             ("Action", state.action or "(unreadable)"),
-            *text.observation_sections(state.observation),
         ],
         "New progress",
     )

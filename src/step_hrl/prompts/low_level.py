@@ -34,13 +34,12 @@ class Decision(NamedTuple):
 def render(state: State) -> str:
     """The prompt of pi_l, the same for acting and training."""
     return text.prompt(
-        "Take the next action.",
         [
+            *text.observation_sections(state.observation),
             ("Subtask", state.subtask),
             ("Progress", state.local_progress),
-            *text.observation_sections(state.observation),
         ],
-        "Action",
+        "Next action",
     )
 
 

@@ -30,7 +30,7 @@ class State:
 
 def render(state: State) -> str:
     """The prompt: the request, the instructions, and the transcript with the current observation."""
-    lines = transcript.render(state.transcript).splitlines()[1:-1]
+    lines = transcript.render(state.transcript).splitlines()[:-1]
     return "\n".join([*filter(None, (_REQUEST, state.instructions.strip())), *lines, "Thought:"])
 
 

@@ -7,6 +7,8 @@ import re
 from step_hrl.errors import UnreadableReply
 from step_hrl.types import NOTHING, Observation
 
+LAYOUT = 2
+"""Version of the prompts' layout. A policy reads only the layout that it was trained with, so any change raises it."""
 TEXT_CHARACTERS = 300
 """Maximum length of the environment's answer in a prompt."""
 LOOK_CHARACTERS = 1600
@@ -53,20 +55,27 @@ def clip(text: str, characters: int) -> str:
 
 
 def observation_sections(observation: Observation) -> list[tuple[str, str]]:
-    """The sections of an observation, the same for every role; those that the world does not offer are omitted."""
+    """The sections of an observation, the same for every role; those that the world does not offer are omitted.
+
+    The most lasting comes first: the surroundings outlast many actions, the answer to the last action only one.
+    """
     sections: list[tuple[str, str]] = []
-    if observation.text:
-        sections.append(("Observation", clip(observation.text, TEXT_CHARACTERS)))
     if observation.look is not None:
         sections.append(("Look", clip(observation.look, LOOK_CHARACTERS)))
     if observation.inventory is not None:
         sections.append(("Inventory", clip(observation.inventory, INVENTORY_CHARACTERS) or NOTHING))
+    if observation.text:
+        sections.append(("Observation", clip(observation.text, TEXT_CHARACTERS)))
     return sections
 
 
-def prompt(request: str, sections: list[tuple[str, str]], reply_label: str) -> str:
-    """Lay out a prompt: the request, one line per section, and the label that the reply continues."""
-    return "\n".join([request, *(f"{label}: {text}" for label, text in sections), f"{reply_label}:"])
+def prompt(sections: list[tuple[str, str]], reply_label: str) -> str:
+    """Lay out a prompt: one line per section, and the label that the reply continues.
+
+    What the roles of one instant have in common comes first, so that it is read once for all of them: the observation,
+    then the subtask, then what a role alone reads.
+    """
+    return "\n".join([*(f"{label}: {text}" for label, text in sections), f"{reply_label}:"])
 
 
 def first_line(reply: str, limit: int) -> str:

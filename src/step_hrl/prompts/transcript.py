@@ -61,13 +61,12 @@ def render(state: State) -> str:
     """
     sections = text.observation_sections(state.observation)
     return text.prompt(
-        "Take the next action.",
         [
             (state.label, text.one_line(state.goal)),
             ("History", _history(state.events, state.bounds)),
             *(section for section in sections if section[0] != "Observation" or not state.events),
         ],
-        "Action",
+        "Next action",
     )
 
 

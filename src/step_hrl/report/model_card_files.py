@@ -17,6 +17,7 @@ from step_hrl.config import BehaviorCloningConfig, OfflineRLConfig, Recipe
 from step_hrl.data.codec import from_json, to_json
 from step_hrl.errors import DataError
 from step_hrl.evaluation import read_summary
+from step_hrl.models import named
 from step_hrl.recipes import to_yaml
 from step_hrl.report.model_card import Decision, Outcome, Scored, Training, render
 from step_hrl.runs.files import write_atomically, write_if_changed
@@ -70,7 +71,7 @@ def training_of(
         decisions=len(learned),
         tokens=config.tokens if config else None,
         backbone=recipe.backbone.source,
-        base_model=recipe.backbone.source if _on_the_hub(recipe.backbone.source) else None,
+        base_model=_hub_id(recipe.backbone.source),
         adapter=recipe.backbone.lora is not None,
         prompt_format=recipe.backbone.prompt_format,
         agent=recipe.agent.type,
@@ -91,18 +92,30 @@ def describe(policy: Path, digest: str, evaluations: Path) -> None:
     training record of this version: it may not be one of step-hrl.
     """
     try:
-        record = json.loads((policy.parent / TRAINING_FILE).read_text(encoding="utf-8"))
-        training = from_json(Training, record)
+        training = _training(policy.parent)
     except (OSError, ValueError, DataError):
         return
-    card = render(training, _outcome(policy), _scored(digest, evaluations))
-    write_if_changed(policy / CARD_FILE, card)
+    write_card(policy, policy, digest, evaluations)
     write_if_changed(policy / RECIPE_FILE, training.recipe_yaml)
 
 
-def _on_the_hub(source: str) -> bool:
+def write_card(folder: Path, policy: Path, digest: str, evaluations: Path) -> None:
+    """Write a card into a folder: of a run's policy, or of a copy of it that has a ``digest`` of its own.
+
+    Raises OSError, ValueError or DataError where the run has no training record of this version.
+    """
+    card = render(_training(policy.parent), _outcome(policy), _scored(digest, evaluations))
+    write_if_changed(folder / CARD_FILE, card)
+
+
+def _training(stage: Path) -> Training:
+    return from_json(Training, json.loads((stage / TRAINING_FILE).read_text(encoding="utf-8")))
+
+
+def _hub_id(source: str) -> str | None:
+    """The hub id that a backbone's source is or stands for, if any."""
     is_hub_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) is not None
-    return is_hub_id and not source.endswith(".gguf") and not Path(source).exists()
+    return source if is_hub_id and not source.endswith(".gguf") and not Path(source).exists() else named.hub_id(source)
 
 
 def _outcome(policy: Path) -> Outcome:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from step_hrl.agents.registry import named_roles, reads_transcript
+from step_hrl.agents.registry import named_roles, reads_transcript, replies_for
 from step_hrl.engines.base import Engine
 from step_hrl.engines.shared import SharedEngine
 from step_hrl.errors import RecipeError
 from step_hrl.experts.base import expert_for
 from step_hrl.stages.base import RunContext
 from step_hrl.types import Ask, Role, Utterance
+
+EACH = "each"
+"""Stands for no role and then every role alone."""
 
 
 def with_oracle(context: RunContext, engine: Engine, roles: Sequence[Role]) -> Engine:
@@ -30,6 +33,17 @@ def oracle_label(roles: Sequence[Role]) -> str:
     'high+low'
     """
     return "+".join(role.value for role in Role if role in roles)
+
+
+def oracle_groups(context: RunContext, names: Sequence[str]) -> list[tuple[Role, ...]]:
+    """The groups of roles to evaluate with an expert in: the named ones, or with ``each`` none and every role alone.
+
+    Raises the errors of :func:`oracle_roles`.
+    """
+    if list(names) != [EACH]:
+        return [oracle_roles(context, names)]
+    asked = [role.value for role in Role if role in replies_for(context.recipe.agent)]
+    return [(), *(oracle_roles(context, [name]) for name in asked)]
 
 
 def oracle_roles(context: RunContext, names: Sequence[str]) -> tuple[Role, ...]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from step_hrl.config import TrainingConfig
 from step_hrl.errors import ModelError
 from step_hrl.models.backbone import Backbone
-from step_hrl.models.collate import Trajectory, TransitionBatch, batches_of_similar_length, collate, rounded
+from step_hrl.models.collate import Sample, TransitionBatch, batches_of, collate, size_of
 from step_hrl.models.randomness import reseed, seeded
 from step_hrl.runs import signals
 from step_hrl.runs.progress_bar import ProgressBar
@@ -29,7 +29,7 @@ from step_hrl.training.metrics import Means, MetricsLog, WeightedSum
 from step_hrl.training.optimizers import Heads, create_optimizers, gather_state, schedule, set_learning_rate
 
 LENGTH_MULTIPLE = 16
-"""Rows are padded to a multiple of this length; see :func:`~step_hrl.models.collate.rounded`."""
+"""Rows are padded to a multiple of this length; see :func:`~step_hrl.models.prefix_rows.rounded`."""
 
 
 class Losses(NamedTuple):
@@ -76,11 +76,10 @@ class Objective(nn.Module, ABC):
 class BatchPlan:
     """The samples of each process at each update, a function of (seed, update), so that a run can be resumed."""
 
-    def __init__(self, samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> None:
+    def __init__(self, samples: Sequence[Sample], config: TrainingConfig, seed: int, processes: int) -> None:
         """Plan the updates of ``config.epochs`` passes over these samples, or of ``config.tokens``."""
-        self._sizes = _sizes(samples)
-        tokens = sum(rows * length for rows, length in self._sizes)
-        epochs = config.epochs if config.tokens is None else config.tokens / tokens
+        self._sizes = [size_of(sample) for sample in samples]
+        epochs = config.epochs if config.tokens is None else config.tokens / sum(self._sizes)
         self._tokens_per_batch = config.tokens_per_batch
         self._accumulated = config.gradient_accumulation
         self._seed = seed
@@ -91,7 +90,7 @@ class BatchPlan:
         last = math.ceil(fraction * self._updates_in(self._batches(whole_epochs))) if fraction else 0
         self.updates = sum(per_epoch) + last
         """Number of updates of the whole run."""
-        self.transitions_per_batch = sum(len(sample.transitions) for sample in samples) / len(self._batches(0))
+        self.transitions_per_batch = sum(map(len, samples)) / len(self._batches(0))
         """Mean number of transitions in a forward pass of one process."""
 
     def updates_from(self, done: int, process: int) -> Iterator[list[tuple[int, ...]]]:
@@ -114,17 +113,21 @@ class BatchPlan:
         return math.ceil(len(batches) / (self._processes * self._accumulated))
 
     def _batches(self, epoch: int) -> list[tuple[int, ...]]:
-        return batches_of_similar_length(self._sizes, self._tokens_per_batch, self._seed, epoch)
+        return batches_of(self._sizes, self._tokens_per_batch, self._seed, epoch)
+
+    def tokens(self, batch: Sequence[int]) -> int:
+        """Number of tokens of a batch, without padding."""
+        return sum(self._sizes[index] for index in batch)
 
 
 def train(
     objective: Objective,
-    samples: Sequence[Trajectory],
+    samples: Sequence[Sample],
     config: TrainingConfig,
     *,
     output: Path,
     seed: int,
-    validation: Sequence[Trajectory] = (),
+    validation: Sequence[Sample] = (),
     label: str = "training",
 ) -> dict[str, float]:
     """Minimize an objective; resume from the newest checkpoint in ``output`` if there is one.
@@ -154,11 +157,11 @@ class _Training:
     def __init__(
         self,
         objective: Objective,
-        samples: Sequence[Trajectory],
+        samples: Sequence[Sample],
         config: TrainingConfig,
         output: Path,
         seed: int,
-        validation: Sequence[Trajectory],
+        validation: Sequence[Sample],
         label: str,
         accelerator: Any,
     ) -> None:
@@ -192,7 +195,7 @@ class _Training:
             tokens, since = 0, time.monotonic()
             for update, batches in enumerate(self.plan.updates_from(done, self.accelerator.process_index), done + 1):
                 norm = self._update(module, update, batches)
-                tokens += sum(self.samples[index].tokens for batch in batches for index in batch)
+                tokens += sum(map(self.plan.tokens, batches))
                 note = ""
                 if update % self.config.log_every == 0 or update == self.plan.updates:
                     rate = tokens * self.accelerator.num_processes / (time.monotonic() - since)
@@ -241,7 +244,8 @@ class _Training:
         norms = [self._clip(self.backbone), *([self._clip(heads.module)] if heads is not None else [])]
         norm = math.hypot(*norms)
         if not math.isfinite(norm):
-            episodes = _first_names(sorted({self.samples[index].episode_id for batch in batches for index in batch}))
+            seen = [transition for batch in batches for index in batch for transition in self.samples[index]]
+            episodes = _first_names(sorted({transition.episode_id for transition in seen}))
             got = f"loss or gradient is not finite at update {update} of {self.plan.updates}, on episodes {episodes}"
             raise ModelError(str(self.output), got, "lower learning_rate; earlier checkpoints are unchanged")
         for optimizer in self.optimizers:
@@ -271,7 +275,7 @@ class _Training:
         if not self.validation:
             return {}
         self.objective.eval()
-        batches = batches_of_similar_length(_sizes(self.validation), 4 * self.config.tokens_per_batch, self.seed, 0)
+        batches = batches_of([*map(size_of, self.validation)], 4 * self.config.tokens_per_batch, self.seed, 0)
         means = Means()
         processes = self.accelerator.num_processes
         for index in range(self.accelerator.process_index, math.ceil(len(batches) / processes) * processes, processes):
@@ -310,22 +314,21 @@ class _Training:
     def _state(self, update: int) -> checkpoints.TrainerState:
         return checkpoints.TrainerState(update, self.plan.updates, self.fingerprint)
 
-    def _batch(self, samples: Sequence[Trajectory], indices: Sequence[int]) -> TransitionBatch:
-        trajectories = [samples[index] for index in indices]
-        batch = collate(trajectories, self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
+    def _batch(self, samples: Sequence[Sample], indices: Sequence[int]) -> TransitionBatch:
+        batch = collate([samples[index] for index in indices], self.backbone.tokenizer.pad, LENGTH_MULTIPLE)
         return batch.to(self.accelerator.device)
 
     def _autocast(self) -> torch.autocast:
         return self.backbone.autocast(self.config.mixed_precision)
 
 
-def _fingerprint(samples: Sequence[Trajectory], config: TrainingConfig, seed: int, processes: int) -> str:
+def _fingerprint(samples: Sequence[Sample], config: TrainingConfig, seed: int, processes: int) -> str:
     """Digest of everything that determines the weights, without settings that affect only logging and saving."""
     excluded = {"log_every", "checkpoint_every", "keep_checkpoints", "trackers", "processes", "validation_fraction"}
     settings: Mapping[str, Any] = config.model_dump(mode="json", exclude=excluded)
     digest = hashlib.sha256(repr((sorted(settings.items()), seed, processes, len(samples))).encode())
     for sample in samples:
-        for transition in sample.transitions:
+        for transition in sample:
             numbers = (
                 transition.role.value,
                 len(transition.state),
@@ -334,13 +337,10 @@ def _fingerprint(samples: Sequence[Trajectory], config: TrainingConfig, seed: in
                 transition.weight,
                 transition.clone_mask,
             )
-            digest.update(repr(numbers).encode() + array("i", [*transition.state, *transition.utterance]).tobytes())
-        digest.update(b"|" + array("i", sample.after or ()).tobytes())
+            tokens = (*transition.state, *transition.utterance, *transition.next_state)
+            digest.update(repr(numbers).encode() + array("i", tokens).tobytes())
+        digest.update(b"|")
     return digest.hexdigest()[:16]
-
-
-def _sizes(samples: Sequence[Trajectory]) -> list[tuple[int, int]]:
-    return [(sample.rows, rounded(sample.longest, LENGTH_MULTIPLE)) for sample in samples]
 
 
 def _first_names(names: Sequence[str]) -> str:

@@ -22,11 +22,14 @@ class WeightedSum(NamedTuple):
     number: Tensor
 
 
-def by_role(name: str, values: Tensor, role: Tensor) -> dict[str, WeightedSum]:
-    """Sum values (B,) by role, under ``name_high`` and so on; ``role`` (B,) indexes ``ROLES``."""
+def by_role(name: str, values: Tensor, role: Tensor, among: Tensor | None = None) -> dict[str, WeightedSum]:
+    """Sum values (B,) by role, under ``name_high`` and so on; ``role`` (B,) indexes ``ROLES``.
+
+    ``among`` (B,) selects the values to sum; None takes all.
+    """
     sums: dict[str, WeightedSum] = {}
     for index, each in enumerate(ROLES):
-        mask = (role == index).to(values.dtype)
+        mask = (role == index if among is None else (role == index) & among).to(values.dtype)
         sums[f"{name}_{each.value}"] = WeightedSum((values * mask).sum(), mask.sum())
     return sums
 

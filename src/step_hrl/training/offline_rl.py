@@ -26,12 +26,12 @@ from step_hrl.models import backbone as backbones
 from step_hrl.models.backbone import Backbone
 from step_hrl.models.collate import (
     ROLES,
-    Trajectory,
+    Sample,
     TransitionBatch,
     TransitionTokens,
     collate,
-    split_trajectory,
-    tokenize_trajectories,
+    samples_in_order,
+    tokenize,
 )
 from step_hrl.models.critics import Critics, Estimates
 from step_hrl.models.tokenization import LineTokenizer
@@ -39,7 +39,7 @@ from step_hrl.runs.files import write_atomically
 from step_hrl.runs.layout import VALUE_ESTIMATES_FILE, VALUES_FILE
 from step_hrl.runs.progress_bar import ProgressBar
 from step_hrl.training import parallel
-from step_hrl.training.loop import Losses, Objective, train
+from step_hrl.training.loop import LENGTH_MULTIPLE, Losses, Objective, train
 from step_hrl.training.metrics import WeightedSum, by_role
 from step_hrl.training.optimizers import Heads
 from step_hrl.training.value_estimates import ValueEstimate, rank_correlations, to_lines
@@ -50,8 +50,8 @@ class OfflineRL(Objective):
     r"""Minimizes :math:`\frac{1}{B} \sum_b w_b (L_Q + L_V + L_\pi)`, in one pass over the backbone.
 
     Log-probabilities of u, V(s), Q(s, u) and the target V(s') are computed from the same hidden states: the next state
-    of a transition is mostly the state of the row below it (see ``models.collate.Trajectory``). Source: the paper's
-    stage 2; the equations are in ``losses``.
+    of a transition is mostly the state of another one in its sample, and is then read once. Source: the paper's stage
+    2; the equations are in ``losses``.
     """
 
     weights: Tensor
@@ -114,16 +114,14 @@ class OfflineRL(Objective):
     def _forward(self, batch: TransitionBatch) -> tuple[Tensor, Estimates]:
         """The log-likelihood of each utterance (B,) and the critics' estimates."""
         hidden = self.backbone.hidden_states(batch)
-        log_probs = self.backbone.score(batch, hidden=hidden).log_probs[: len(batch)]
-        log_likelihood = utterance_log_likelihood(log_probs, batch.utterance_mask[: len(batch)])
+        log_probs = self.backbone.score(batch, hidden).log_probs
+        log_likelihood = utterance_log_likelihood(log_probs, batch.utterance_mask)
         scale = self.config.critic_grad_scale
         # Equal to the hidden states, with their gradient scaled.
-        features = (scale * hidden + (1 - scale) * hidden.detach() if scale else hidden.detach()).float()
-        states = _at(features, batch.state_end)
-        utterances = _at(features[: len(batch)], batch.utterance_end)
-        state = states[: len(batch)]
-        q_features = utterances if self.config.q_read_at == "utterance_end" else state
-        return log_likelihood, self.critics(state, utterances, q_features, states[batch.next_row], batch.role)
+        features = (scale * hidden + (1 - scale) * hidden.detach() if scale else hidden.detach()).flatten(0, 1).float()
+        states, utterances = features[batch.state_end], features[batch.utterance_end]
+        q_features = utterances if self.config.q_read_at == "utterance_end" else states
+        return log_likelihood, self.critics(states, utterances, q_features, features[batch.next_state_end], batch.role)
 
     def _critic_losses(self, batch: TransitionBatch, estimates: Estimates) -> tuple[dict[str, Tensor], Tensor]:
         """L_Q and L_V, (B,) each, and the advantage (B,)."""
@@ -172,12 +170,14 @@ def train_offline_rl(
 
     kept = [t for t in transitions if weight(t) > 0 and getattr(config.role_weights, t.role.value) > 0]
     longest = min(config.max_tokens_per_sample, backbone.context)
-    samples = _split_to_fit(encode(kept, backbone.tokenizer, config, longest, weight), config)
+    samples = _samples(encode(kept, backbone.tokenizer, config, longest, weight), config)
     if not samples:
         raise DataError("offline_rl", "no transitions of a source and role of weight > 0", "raise one of the weights")
-    trajectories = encode(validation, backbone.tokenizer, config, longest)
-    validation_samples = _split_to_fit(trajectories, config)
-    critics = Critics(int(backbone.causal_model.config.hidden_size), n_critics=config.n_critics, seed=seed)
+    validation_samples = _samples(encode(validation, backbone.tokenizer, config, longest), config)
+    trajectories = [
+        encode(trajectory, backbone.tokenizer, config, longest) for trajectory in trajectories_of(validation)
+    ]
+    critics = Critics(backbone.width, n_critics=config.n_critics, seed=seed)
     objective = OfflineRL(backbone, critics, config)
     train(objective, samples, config, output=output, seed=seed, validation=validation_samples, label="offline RL")
     if parallel.is_first():
@@ -214,8 +214,8 @@ def encode(
     config: OfflineRLConfig,
     longest: int,
     weight: Callable[[Transition], float] = lambda _: 1.0,
-) -> list[Trajectory]:
-    """Encode transitions as trajectories of tokens, with the discounts of ``config`` and these weights.
+) -> list[TransitionTokens]:
+    """Encode transitions, in order, with the discounts of ``config`` and these weights.
 
     Raises :class:`~step_hrl.errors.DataError` for a transition of more than ``longest`` tokens.
     """
@@ -225,22 +225,23 @@ def encode(
             return 0.0
         return config.gamma ** (transition.duration if config.discount == "step" else 1)
 
-    return tokenize_trajectories(trajectories_of(transitions), tokenizer, longest, discount=discount, weight=weight)
+    return tokenize(transitions, tokenizer, longest, discount=discount, weight=weight)
 
 
-def estimate_values(objective: OfflineRL, trajectories: Iterable[Trajectory]) -> list[ValueEstimate]:
+def estimate_values(objective: OfflineRL, trajectories: Iterable[Sequence[TransitionTokens]]) -> list[ValueEstimate]:
     """The critics' estimates of each decision, with its discounted return to go in its trajectory.
 
     Rewards after a truncation are unknown and count as 0.
     """
     objective.eval()
+    device = objective.backbone.device
     counts: Counter[tuple[str, str]] = Counter()
     estimates: list[ValueEstimate] = []
     for trajectory in trajectories:
-        batch = collate([trajectory], objective.backbone.tokenizer.pad).to(objective.backbone.device)
-        value, q = (cast("list[float]", cast(Any, tensor).tolist()) for tensor in objective.values(batch))
-        key = (trajectory.episode_id, trajectory.transitions[0].role.value)
-        for numbers in zip(value, q, returns_to_go(trajectory.transitions), strict=True):
+        batch = collate([tuple(trajectory)], objective.backbone.tokenizer.pad, LENGTH_MULTIPLE)
+        value, q = (cast("list[float]", cast(Any, tensor).tolist()) for tensor in objective.values(batch.to(device)))
+        key = (trajectory[0].episode_id, trajectory[0].role.value)
+        for numbers in zip(value, q, returns_to_go(trajectory), strict=True):
             estimates.append(ValueEstimate(*key, counts[key], *numbers))
             counts[key] += 1
     return estimates
@@ -250,7 +251,8 @@ def returns_to_go(transitions: Sequence[TransitionTokens]) -> list[float]:
     """The discounted return from each transition to the end.
 
     >>> from step_hrl.types import Role
-    >>> step, last = TransitionTokens(Role.LOW, (), (), 0.0, 0.5), TransitionTokens(Role.LOW, (), (), 1.0)
+    >>> step = TransitionTokens(Role.LOW, (), (), discount=0.5)
+    >>> last = TransitionTokens(Role.LOW, (), (), reward=1.0)
     >>> returns_to_go([step, step, last])
     [0.25, 0.5, 1.0]
     """
@@ -261,12 +263,9 @@ def returns_to_go(transitions: Sequence[TransitionTokens]) -> list[float]:
     return returns[::-1]
 
 
-def _split_to_fit(trajectories: Sequence[Trajectory], config: OfflineRLConfig) -> list[Trajectory]:
-    """Split trajectories to at most half a batch, so that a batch holds several of them."""
-    tokens = config.tokens_per_batch // 2
-    return [part for trajectory in trajectories for part in split_trajectory(trajectory, tokens)]
-
-
-def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """The hidden state at one position of each row (rows, width)."""
-    return hidden[torch.arange(len(hidden), device=hidden.device), positions]
+def _samples(transitions: Sequence[TransitionTokens], config: OfflineRLConfig) -> list[Sample]:
+    """Cut each episode to samples of at most half a batch, so that a batch holds several of them."""
+    episodes: dict[str, list[TransitionTokens]] = {}
+    for transition in transitions:
+        episodes.setdefault(transition.episode_id, []).append(transition)
+    return [sample for each in episodes.values() for sample in samples_in_order(each, config.tokens_per_batch // 2)]

@@ -1,11 +1,13 @@
 """find-living-thing, find-non-living-thing, find-plant, find-animal: focus on one, then move it to a box.
 
-Several things may qualify; the expert takes the first in the observation, so that a policy can learn its choice.
+Several things may qualify. The expert takes any of them, so that demonstrations name many: a policy that has seen few
+names does not learn to copy them.
 """
 
 from __future__ import annotations
 
 import re
+from zlib import crc32
 
 from step_hrl.experts.scienceworld.knowledge import FIXED, animal, is_plant
 from step_hrl.experts.scienceworld.situation import Situation
@@ -28,15 +30,17 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def _choose(now: Situation, what: str) -> str | None:
+    """One of the things that qualify, by a hash of what is in sight."""
+    choices = _choices(now, what)
+    return choices[crc32(repr(now.scene.things).encode()) % len(choices)] if choices else None
+
+
+def _choices(now: Situation, what: str) -> list[str]:
+    things = now.scene.things
     if what == "plant":
-        for pot in now.scene.things:
-            for thing in pot.contents:
-                if is_plant(thing):
-                    return say("take_plant", thing=thing.name, pot=pot.name)
-        return None
+        plants = [(pot, thing) for pot in things for thing in pot.contents if is_plant(thing)]
+        return [say("take_plant", thing=thing.name, pot=pot.name) for pot, thing in plants]
     if what == "non-living thing":
-        for thing in now.scene.things:
-            if thing.name not in FIXED and not thing.name.endswith("box"):
-                return say("focus", thing=thing.name)
-        return None
-    return next((say("take", thing=thing.name) for thing in now.scene.things if animal(thing.name)), None)
+        loose = [thing for thing in things if thing.name not in FIXED and not thing.name.endswith("box")]
+        return [say("focus", thing=thing.name) for thing in loose]
+    return [say("take", thing=thing.name) for thing in things if animal(thing.name)]
