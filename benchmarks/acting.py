@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,7 +88,7 @@ def main() -> None:
         sys.exit("usage: acting.py [BACKBONE [EPISODES_FILE]]")
     source, file = (*sys.argv[1:], *(NAMED, "")[len(sys.argv) - 1 :])
     backbone = backbones.load(BackboneConfig(source=source, lora=LoraConfig(target_modules=TARGETS)), device="cpu")
-    scripts = [script for script in map(script_of, load(file)) if len(script) >= DECISIONS][: INTERLEAVED * ROUNDS]
+    scripts = [script for script in map(transitions, load(file)) if len(script) >= DECISIONS][: INTERLEAVED * ROUNDS]
     limits = reply_tokens(backbone, [decision for script in scripts for decision in script])
     backbone.tokenizer.stops = frozenset()  # every reply has the length of its role
     cores = torch.get_num_threads()
@@ -127,22 +127,6 @@ def main() -> None:
 def engine(model: Any, limits: MaxNewTokens, *, worlds: int = 0, **settings: Any) -> TransformersEngine:
     """A greedy engine; ``worlds`` is the number of cores that it leaves to others."""
     return TransformersEngine(model, GenerationConfig(max_new_tokens=limits, **settings), worlds=worlds)
-
-
-def script_of(episode: Episode) -> list[Transition]:
-    """The decisions of an episode in the order in which its agent asked for them."""
-    made = transitions(episode)
-    by_role = {role: iter([t for t in made if t.role is role]) for role in Role}
-    return list(_in_order(episode, by_role))
-
-
-def _in_order(episode: Episode, by_role: dict[Role, Iterator[Transition]]) -> Iterator[Transition]:
-    for segment in episode.segments:
-        yield next(by_role[Role.HIGH])
-        for step in segment.steps:
-            yield next(by_role[Role.LOW])
-            if step.next_local_progress is not None:
-                yield next(by_role[Role.PROGRESS])
 
 
 def reply_tokens(backbone: Backbone, decisions: Sequence[Transition]) -> MaxNewTokens:

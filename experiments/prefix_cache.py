@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 from statistics import mean
 
@@ -25,6 +24,7 @@ from transformers import AutoTokenizer
 from step_hrl.agents.registry import agent_for
 from step_hrl.data.transitions import trust_policy
 from step_hrl.models.cost import Shape, multiply_adds
+from step_hrl.models.prefix_rows import common_prefix
 from step_hrl.models.tokenization import LineTokenizer
 from step_hrl.pipeline import Pipeline
 from step_hrl.recipes import load_recipe
@@ -82,14 +82,10 @@ def cached_of(prompts: Sequence[Sequence[int]], roles: Sequence[Role]) -> list[i
     read: dict[Role, list[Sequence[int]]] = defaultdict(list)
     cached: list[int] = []
     for prompt, role in zip(prompts, roles, strict=True):
-        shared = max((_shared_prefix(prompt, earlier) for earlier in read[role]), default=0)
+        shared = max((common_prefix(prompt, earlier) for earlier in read[role]), default=0)
         cached.append(min(shared, len(prompt) - 1))
         read[role].append(prompt)
     return cached
-
-
-def _shared_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 if __name__ == "__main__":

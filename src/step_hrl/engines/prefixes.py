@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from step_hrl.engines.base import Answers, Exchange
+from step_hrl.models.prefix_rows import common_prefix
 from step_hrl.types import Ask, Utterance
 
 
@@ -63,8 +64,7 @@ def shared_length(last: Sequence[int], prompt: Sequence[int]) -> int:
     >>> shared_length([5, 6, 7], [5, 6, 8, 9]), shared_length([5, 6, 7], [5, 6, 7])
     (2, 2)
     """
-    most = min(len(last), len(prompt) - 1)
-    return next((index for index in range(most) if last[index] != prompt[index]), max(0, most))
+    return min(common_prefix(last, prompt), max(0, len(prompt) - 1))
 
 
 def with_counts(exchange: Exchange, encode: Callable[[Sequence[str]], list[list[int]]], context: int) -> Exchange:
