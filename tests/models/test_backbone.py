@@ -4,7 +4,6 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -129,26 +128,6 @@ def test_lora_trains_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     more = lora.model_copy(update={"rank": 4})
     with pytest.raises(ModelError, match="adapter with rank 3, asked for 4"):
         backbones.load(BackboneConfig(source=str(tmp_path / "adapter"), lora=more))
-
-
-def test_adapters_begin_at_their_first_layer_and_no_gradient_is_computed_below(tmp_path: Path) -> None:
-    tiny_backbone().save(tmp_path / "base")
-    lora = LoraConfig(rank=2, dropout=0.0, first_layer=1)
-    backbone = backbones.load(BackboneConfig(source=str(tmp_path / "base"), lora=lora), device="cpu")
-    adapted = {name.partition("layers.")[2][0] for name, weight in backbone.named_parameters() if weight.requires_grad}
-    assert adapted == {"1"}
-    reached: list[bool] = []
-    backbone.decoder.layers[1].register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0].requires_grad))
-    backbone.score(batch_of(backbone)).log_probs.sum().backward()
-    assert reached == [False]
-    backbone.save(tmp_path / "policy")
-    for first, message in ((0, "adapter with first_layer 1, asked for 0"), (1, None)):
-        config = BackboneConfig(source=str(tmp_path / "policy"), lora=lora.model_copy(update={"first_layer": first}))
-        with pytest.raises(ModelError, match=message) if message else nullcontext():
-            backbones.load(config, device="cpu")
-    beyond = BackboneConfig(source=str(tmp_path / "base"), lora=lora.model_copy(update={"first_layer": 2}))
-    with pytest.raises(ModelError, match=r"backbone.lora.first_layer: 2 of a model with 2 layers"):
-        backbones.load(beyond, device="cpu")
 
 
 def test_dtype_is_that_of_the_weights(tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ class LoraConfig(Section):
     """Dropout probability of the adapter's input."""
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """Names of the modules that get an adapter."""
-    first_layer: Annotated[int, Field(ge=0)] = 0
-    """First transformer block that gets adapters; no gradient is computed for those below, which saves time."""
 
 
 class TinyConfig(Section):

@@ -52,10 +52,6 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
         for name, module in model.named_modules()
         if name.rpartition(".")[2] in lora.target_modules and module not in text
     ]
-    blocks = int(model.config.get_text_config().num_hidden_layers)
-    if lora.first_layer >= blocks:
-        remedy = "choose a lower one"
-        raise ModelError("backbone.lora.first_layer", f"{lora.first_layer} of a model with {blocks} layers", remedy)
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -64,7 +60,6 @@ def create(model: Any, lora: LoraConfig, seed: int) -> Any:
         target_modules=list(lora.target_modules),
         # Modules of an image encoder that have the same names.
         exclude_modules=outside or None,
-        layers_to_transform=list(range(lora.first_layer, blocks)) if lora.first_layer else None,
     )
     with seeded(seed), without_weight_warnings():
         try:
@@ -159,7 +154,6 @@ def _check_same(folder: Path, saved: Any, lora: LoraConfig) -> None:
     modules = set(cast(Iterable[str], saved.target_modules))
     pairs = {"rank": (saved.r, lora.rank), "alpha": (saved.lora_alpha, lora.alpha)}
     pairs |= {"dropout": (saved.lora_dropout, lora.dropout), "target_modules": (modules, set(lora.target_modules))}
-    pairs["first_layer"] = (min(saved.layers_to_transform or [0]), lora.first_layer)
     for name, (actual, expected) in pairs.items():
         if actual != expected:
             remedy = f"set backbone.lora.{name} to the adapter's value"
