@@ -68,18 +68,38 @@ class Unmerged:
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
         self.name, self.context, self.tokenizer = backbone.name, backbone.context, backbone.tokenizer
+        self.decoder = Autocast(backbone.decoder, backbone)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backbone, name)
 
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits of the next token."""
+        with self._backbone.autocast("auto"):
+            return self._backbone.logits(hidden)
+
     @contextmanager
-    def acting(self, choice: Any, quantize: Any) -> Generator[Backbone]:
+    def acting(self, choice: Any, quantize: Any) -> Generator[Unmerged]:
         """A context for generation with the backbone itself."""
         attention = self._backbone.causal_model.config._attn_implementation
         self._backbone.eval().model.set_attn_implementation("sdpa")
-        with torch.no_grad(), self._backbone.autocast(choice):
-            yield self._backbone
+        with torch.no_grad():
+            yield self
         self._backbone.model.set_attn_implementation(attention)
+
+
+class Autocast:
+    """A decoder whose calls are cast, in whichever thread they are made."""
+
+    def __init__(self, decoder: Any, backbone: Backbone) -> None:
+        self._decoder, self._backbone = decoder, backbone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def __call__(self, **inputs: Any) -> Any:
+        with self._backbone.autocast("auto"):
+            return self._decoder(**inputs)
 
 
 def main() -> None:
@@ -93,10 +113,10 @@ def main() -> None:
     backbone.tokenizer.stops = frozenset()  # every reply has the length of its role
     cores = torch.get_num_threads()
     variants: dict[str, Callable[[], tuple[TransformersEngine, bool]]] = {
-        "before": lambda: (engine(Unmerged(backbone), limits, worlds=1), False),
-        "merged": lambda: (engine(backbone, limits, worlds=1), False),
-        "merged_prefixes": lambda: (engine(backbone, limits, worlds=1), True),
-        "merged_prefixes_int8": lambda: (engine(backbone, limits, worlds=1, quantize="int8"), True),
+        "before": lambda: (engine(Unmerged(backbone), limits), False),
+        "merged": lambda: (engine(backbone, limits), False),
+        "merged_prefixes": lambda: (engine(backbone, limits), True),
+        "merged_prefixes_int8": lambda: (engine(backbone, limits, quantize="int8"), True),
         "merged_prefixes_all_cores": lambda: (engine(backbone, limits), True),
         "merged_prefixes_int8_all_cores": lambda: (engine(backbone, limits, quantize="int8"), True),
     }
@@ -105,6 +125,7 @@ def main() -> None:
         chosen = [script[:DECISIONS] for script in scripts[number::ROUNDS]]
         for name, make in variants.items():
             answering, reuse = make()
+            torch.set_num_threads(cores if name.endswith("all_cores") else 1)
             replay(answering, chosen, totals[name], reuse=reuse)
     rates = {name: total.actions / total.seconds for name, total in totals.items()}
     figures = {
@@ -124,9 +145,9 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
 
 
-def engine(model: Any, limits: MaxNewTokens, *, worlds: int = 0, **settings: Any) -> TransformersEngine:
-    """A greedy engine; ``worlds`` is the number of cores that it leaves to others."""
-    return TransformersEngine(model, GenerationConfig(max_new_tokens=limits, **settings), worlds=worlds)
+def engine(model: Any, limits: MaxNewTokens, **settings: Any) -> TransformersEngine:
+    """A greedy engine."""
+    return TransformersEngine(model, GenerationConfig(max_new_tokens=limits, **settings))
 
 
 def reply_tokens(backbone: Backbone, decisions: Sequence[Transition]) -> MaxNewTokens:

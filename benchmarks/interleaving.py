@@ -4,8 +4,8 @@
 
 Plays ScienceWorld train variations with a trained policy. Both variants play the same tasks and alternate, so that load
 on the machine affects both. The queue holds three times as many episodes as are played at once, so that the end, where
-few are left to share a batch, does not dominate; no task is played twice, as a greedy engine remembers its answers. One
-engine thread leaves the other core to the environments. Prints JSON.
+few are left to share a batch, does not dominate; no task is played twice, as a greedy engine remembers its answers.
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     if not policy.is_dir():
         sys.exit(f"{policy}: no policy there; train one with `make quickstart`, or name another folder")
     model = backbone.load(BackboneConfig(source=str(policy)))
-    engine = TransformersEngine(model, GenerationConfig(), worlds=WORKERS)
+    engine = TransformersEngine(model, GenerationConfig())
     world = ScienceWorld()
     by_name = [world.tasks("train", [name], VARIATIONS) for name in TASKS]
     tasks = [task for one_of_each in zip(*by_name, strict=True) for task in one_of_each]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +175,46 @@ def test_no_forward_pass_answers_more_asks_than_batch_size(backbone: Backbone) -
         TransformersEngine(backbone, config).generate(ASKS[:7])
         assert max(rows) == size
     handle.remove()
+
+
+@pytest.fixture
+def two_cores() -> Generator[None]:
+    """Two threads for torch, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_each_core_decodes_rows_of_its_own(backbone: Backbone) -> None:
+    seen: dict[str, set[tuple[int, int]]] = defaultdict(set)
+
+    def note(module: Any, inputs: Any, out: torch.Tensor) -> None:
+        seen[threading.current_thread().name].add((len(out), torch.get_num_threads()))
+
+    handle = backbone.model.model.embed_tokens.register_forward_hook(note)
+    config = GenerationConfig(mixed_precision="no", max_new_tokens=SHORT, batch_size=16)
+    together = TransformersEngine(backbone, config).generate(ASKS)
+    lanes = {name: calls for name, calls in seen.items() if name != threading.current_thread().name}
+    handle.remove()
+    assert len(lanes) == 2
+    assert all(1 <= rows <= 8 and threads == 1 for calls in lanes.values() for rows, threads in calls)
+    assert together == [TransformersEngine(backbone, config).generate([ask])[0] for ask in ASKS]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_in_one_lane_ends_all() -> None:
+    backbone = tiny_backbone()
+
+    def fail(module: Any, inputs: Any, out: torch.Tensor) -> None:
+        if threading.current_thread().name.endswith("_1"):
+            raise MemoryError("no memory")
+
+    backbone.model.model.embed_tokens.register_forward_hook(fail)
+    with pytest.raises(MemoryError, match="no memory"):
+        TransformersEngine(backbone, GenerationConfig(max_new_tokens=SHORT)).generate(ASKS)
 
 
 def test_greedy_engines_answer_a_prompt_once() -> None:

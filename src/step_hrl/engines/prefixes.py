@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 
 from jaxtyping import Float
 from torch import Tensor
@@ -31,11 +32,12 @@ class Prefix:
 
 
 class PrefixStore:
-    """The last prompt of each episode, for the ``capacity`` episodes that were the last to read one."""
+    """The last prompt of each episode, for the ``capacity`` episodes that were the last to read one. Thread-safe."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._prompts: dict[str, Prefix] = {}
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._prompts)
@@ -50,10 +52,11 @@ class PrefixStore:
 
     def keep(self, episode: str, prompt: Prefix) -> None:
         """Replace the episode's last prompt; the prompt of the episode that has not read for longest is dropped."""
-        self._prompts.pop(episode, None)
-        self._prompts[episode] = prompt
-        if len(self._prompts) > self.capacity:
-            del self._prompts[next(iter(self._prompts))]
+        with self._lock:
+            self._prompts.pop(episode, None)
+            self._prompts[episode] = prompt
+            if len(self._prompts) > self.capacity:
+                del self._prompts[next(iter(self._prompts))]
 
 
 def shared_length(last: Sequence[int], prompt: Sequence[int]) -> int:

@@ -155,4 +155,4 @@ def policy_engine(
     if policy is not None:
         chosen = chosen.model_copy(update={"source": str(policy), "lora": None})
     model: Any = backbone.load(chosen, texts=texts, seed=recipe.seed)
-    return TransformersEngine(model, generation, recipe.seed, worlds=recipe.world.workers)
+    return TransformersEngine(model, generation, recipe.seed)
