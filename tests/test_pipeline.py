@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -255,6 +256,23 @@ def test_validation_episodes_and_the_subtask_reward_change_the_critics(folder: P
         replace_by_rejected_subtasks(pipeline)
         digests.add(manifest.digest_file(pipeline.do(pipeline.offline_rl()) / "critics.safetensors"))
     assert len(digests) == 3
+
+
+def test_a_validation_split_is_demonstrated_and_measured_but_not_trained_on(folder: Path) -> None:
+    quiet = Console(file=io.StringIO())
+    without = Pipeline(recipe("behavior_cloning.validation_fraction=0"), quiet)
+    demonstrate(without)
+    trained_without = manifest.digest_file(without.do(without.behavior_cloning()) / "model.safetensors")
+    shutil.rmtree(folder)
+    pipeline = Pipeline(recipe("behavior_cloning.validation_fraction=0", "demonstrations.validation_split=seen"), quiet)
+    splits = [episode.task.split for episode in demonstrate(pipeline)]
+    policy = pipeline.do(pipeline.behavior_cloning())
+    metrics = [json.loads(line) for line in (policy.parent / "metrics.jsonl").read_text().splitlines()]
+    training = json.loads((policy.parent / "training.json").read_text())
+    assert splits == ["train", "train", "seen"]
+    assert manifest.digest_file(policy / "model.safetensors") == trained_without
+    assert "validation/exact_match_low" in metrics[-1]
+    assert (training["demonstrations"], training["validation"]) == (2, 1)
 
 
 def replace_by_rejected_subtasks(pipeline: Pipeline) -> None:

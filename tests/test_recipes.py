@@ -37,7 +37,8 @@ def error_of(path: Path, *overrides: str) -> str:
 def test_a_shipped_recipe_names_tasks_and_splits_that_exist(path: Path) -> None:
     recipe = load_recipe(path)
     world = world_for(recipe.world)
-    splits = {recipe.demonstrations.split, *recipe.evaluation.splits}
+    apart = recipe.demonstrations.validation_split
+    splits = {recipe.demonstrations.split, *recipe.evaluation.splits, *([apart] if apart else [])}
     if recipe.world.name == "alfworld":
         folders = [data_folder() / "json_2.1.1" / FOLDERS[split] for split in splits]
         if not all(folder.is_dir() for folder in folders):
@@ -137,6 +138,7 @@ def test_dates_are_text(small: Path) -> None:
         ("seeds=1", "small.yaml: seeds: unknown key; did you mean seed?"),
         ("extends=small.yaml", "small.yaml: extends: unknown key"),
         ("seed=x", "small.yaml: seed: 'x'; input should be a valid integer"),
+        ("demonstrations.validation_split=train", "validation_split: 'train' is trained on; name another split"),
         ("world=null", "small.yaml: world: None; input should be a valid dictionary"),
         ("agent.type=flatt", "small.yaml: agent.type: unknown 'flatt'; did you mean flat?"),
         ("agent.typ=flat", "small.yaml: agent.typ: unknown key; did you mean type?"),

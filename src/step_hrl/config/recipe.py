@@ -50,11 +50,22 @@ class DemonstrationsConfig(Section):
     per_task: PositiveInt | None = None
     """Demonstrations of each task, spread evenly over its variations. Where the split has fewer variations, they are
     demonstrated again with other mistakes (only with ``action_noise``). Null demonstrates each variation once."""
+    validation_split: str | None = None
+    """A split that is demonstrated too, to measure the policies in training on names that they do not train on, besides
+    the training episodes that ``validation_fraction`` holds out."""
+    validation_per_task: PositiveInt = 1
+    """Variations of each task of the validation split, spread evenly."""
     action_noise: Fraction = 0.0
     """Share of the expert's actions that a random mistake replaces, so that demonstrations show recovery. Mistakes are
     never cloned."""
     max_episode_steps: PositiveInt = 100
     """Longest demonstration, in actions; some tasks take more than an agent is given."""
+
+    @model_validator(mode="after")
+    def _validation_is_apart(self) -> DemonstrationsConfig:
+        if self.validation_split == self.split:
+            raise ValueError(f"validation_split: {self.split!r} is trained on; name another split")
+        return self
 
 
 class CollectionConfig(Section):

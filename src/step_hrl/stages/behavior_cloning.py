@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ class BehaviorCloning:
         if already_trained(self._context, self.policy, "behavior cloning"):
             return self.policy
         recipe, config = self._context.recipe, self._context.recipe.behavior_cloning
-        train, validation = split(self._context, self._solved, config.validation_fraction)
+        apart = solved(self._demonstrations.load_validation())
+        train, validation = split(self._context, self._solved, apart, config.validation_fraction)
         if config.deduplicate:
             train = deduplicate(train)
         line = f"behavior cloning: {len(train)} decisions from {len(self._solved)} demonstrations"
@@ -69,8 +70,13 @@ class BehaviorCloning:
 
     @cached_property
     def _solved(self) -> list[Episode]:
-        solved = [episode for episode in self._demonstrations.load() if episode.success and episode.error is None]
-        if not solved:
+        chosen = solved(self._demonstrations.load())
+        if not chosen:
             file = str(self._demonstrations.file)
             raise DataError(file, "no demonstration succeeded", "inspect them with `step-hrl play --episodes`")
-        return solved
+        return chosen
+
+
+def solved(episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes that succeeded."""
+    return [episode for episode in episodes if episode.success and episode.error is None]

@@ -37,7 +37,9 @@ class Demonstrations:
         """Raises :class:`~step_hrl.errors.WorldError` for an unknown split or task."""
         self._context = context
         config = context.recipe.demonstrations
-        self.jobs = demonstration_jobs(context.tasks(config.split, config.per_task), config, context.recipe.seed)
+        self._training = demonstration_jobs(context.tasks(config.split, config.per_task), config, context.recipe.seed)
+        apart = config.validation_split
+        self._validation = [] if apart is None else context.jobs(apart, config.validation_per_task)
 
     @property
     def folder(self) -> Path:
@@ -61,13 +63,18 @@ class Demonstrations:
             "seed": self._context.recipe.seed,
         }
 
+    @property
+    def jobs(self) -> list[Job]:
+        """All episodes to demonstrate."""
+        return [*self._training, *self._validation]
+
     def run(self) -> list[Episode]:
         """Demonstrate every job that the file does not hold yet; print and write an audit of the data."""
         with EpisodeWriter(self.file) as writer:
             left = [job for job in self.jobs if job.id not in writer.done]
             if left:
                 self._demonstrate(left, writer)
-        episodes = self.load()
+        episodes = self._load(self.jobs)
         audits = audit.audit(episodes)
         plain = json.dumps(audit.as_plain(audits), indent=1)
         write_atomically(self.file.with_name("audit.json"), plain + "\n")
@@ -75,10 +82,17 @@ class Demonstrations:
         return episodes
 
     def load(self) -> list[Episode]:
-        """The recipe's demonstrations in the order of its jobs. Raises DataError where some are missing."""
-        found, missing = select(read_episodes(self.file), self.jobs)
+        """The demonstrations to train on, in the order of their jobs. Raises DataError where some are missing."""
+        return self._load(self._training)
+
+    def load_validation(self) -> list[Episode]:
+        """The demonstrations of the validation split. Raises DataError where some are missing."""
+        return self._load(self._validation)
+
+    def _load(self, jobs: Sequence[Job]) -> list[Episode]:
+        found, missing = select(read_episodes(self.file), jobs)
         if missing:
-            got = f"{len(missing)} of {len(self.jobs)} demonstrations are missing, such as {missing[0]}"
+            got = f"{len(missing)} of {len(jobs)} demonstrations are missing, such as {missing[0]}"
             raise DataError(str(self.file), got, "run `step-hrl demos` with this recipe")
         return found
 

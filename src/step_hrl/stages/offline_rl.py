@@ -84,7 +84,8 @@ class OfflineRL:
         recipe, config, expert, collected = self._context.recipe, self._config, self._expert, self._collected
         is_verified = config.subtask_reward == "verified"
         verifier = verifier_for(self._context.world.name) if is_verified else trust_policy
-        train, validation = split(self._context, [*expert, *collected], config.validation_fraction, verifier)
+        apart = [episode for episode in self._demonstrations.load_validation() if episode.error is None]
+        train, validation = split(self._context, [*expert, *collected], apart, config.validation_fraction, verifier)
         sources = f"{len(expert)} demonstrations and {len(collected)} collected episodes"
         self._context.console.print(f"offline RL: {len(train)} decisions from {sources}", markup=False)
         note(self._context, self.folder, self._number, expert, collected, train, validation)

@@ -34,15 +34,24 @@ def check_trackers(context: RunContext) -> None:
 
 
 def split(
-    context: RunContext, episodes: Sequence[Episode], fraction: float, verifier: SubtaskVerifier = trust_policy
+    context: RunContext,
+    episodes: Sequence[Episode],
+    apart: Sequence[Episode],
+    fraction: float,
+    verifier: SubtaskVerifier = trust_policy,
 ) -> tuple[list[Transition], list[Transition]]:
-    """Training and validation transitions; whole episodes are held out, spread evenly, at least one of many."""
+    """Training and validation transitions; whole episodes are held out, spread evenly, at least one of many.
+
+    The episodes ``apart`` are for validation only.
+    """
     every = max(2, round(1 / fraction)) if fraction > 0 else 0
     train: list[Transition] = []
     validation: list[Transition] = []
     for number, episode in enumerate(episodes):
         chosen = validation if every and number % every == every - 1 else train
         chosen.extend(context.agent.transitions(episode, verifier))
+    for episode in apart:
+        validation.extend(context.agent.transitions(episode, verifier))
     return train, validation
 
 
