@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 
 import torch
 from rich.console import Console
@@ -31,7 +30,7 @@ from step_hrl.recipes import load_recipe
 from step_hrl.training.loop import LENGTH_MULTIPLE
 
 EPISODES = 120
-UPDATES = 6
+UPDATES = 20
 
 
 def main() -> None:
@@ -60,8 +59,8 @@ def main() -> None:
 
 
 def measure(backbone: Backbone, ways, tokens: int) -> dict[str, tuple[float, float]]:  # pyright: ignore
-    """Decisions and tokens a second of each way, the medians over alternating updates."""
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    """Decisions and tokens a second of each way, over alternating updates."""
+    totals = {name: torch.zeros(3, dtype=torch.double) for name in ways}  # decisions, tokens, seconds
     plans = {name: cycle(batches(samples, tokens)) for name, (samples, _) in ways.items()}
     for update in range(UPDATES + 2):
         for name, (samples, loss) in ways.items():
@@ -72,8 +71,8 @@ def measure(backbone: Backbone, ways, tokens: int) -> dict[str, tuple[float, flo
             value.backward()
             seconds = time.perf_counter() - start
             if update > 1:  # the first ones compile kernels
-                rates[name].append((sum(map(len, chosen)) / seconds, sum(map(size_of, chosen)) / seconds))
-    return {name: tuple(median(column) for column in zip(*each, strict=True)) for name, each in rates.items()}  # pyright: ignore
+                totals[name] += torch.tensor([sum(map(len, chosen)), sum(map(size_of, chosen)), seconds])
+    return {name: (float(each[0] / each[2]), float(each[1] / each[2])) for name, each in totals.items()}
 
 
 def batches(samples: Sequence[Sample], tokens: int) -> list[tuple[int, ...]]:
