@@ -125,6 +125,31 @@ def test_a_missing_tracker_is_named_before_any_work(
     assert not (recipe.parent / "runs/small/demonstrations").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--policy", "p", "output=/some/folder", "sead=1"], "p/recipe.yaml: sead: unknown key; did you mean seed?"),
+        (["--policy", "p"], "step-hrl: p: no policy there"),
+        (["--policy", "q"], "step-hrl: q/recipe.yaml: no such recipe"),
+        ([], "step-hrl: RECIPE: none given; name a recipe file, or a policy's folder with --policy"),
+    ],
+)
+@pytest.mark.parametrize("command", ["eval", "play"])
+def test_a_policy_brings_its_recipe(
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    words: list[str],
+    expected: str,
+) -> None:
+    (recipe.parent / "p").mkdir()
+    recipe.rename(recipe.parent / "p" / "recipe.yaml")
+    code, error = step_hrl(monkeypatch, capsys, command, *words)
+    assert code == 2
+    assert expected in error
+
+
 def test_a_missing_model_is_named_and_no_policy_is_written(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -250,7 +250,7 @@ def _pipeline(path: Path, overrides: list[str] | None) -> Pipeline:
 def _pipeline_of(recipe: Path | None, overrides: list[str] | None, policy: Path | None) -> Pipeline:
     """The pipeline of a recipe, or of the one that a policy's folder holds."""
     given = list(overrides or ())
-    if recipe is not None and policy is not None and "=" in recipe.name and not recipe.exists():
+    if recipe is not None and policy is not None and "=" in str(recipe) and not recipe.exists():
         recipe, given = None, [str(recipe), *given]  # the first override, where no recipe is given
     if recipe is None and policy is None:
         raise RecipeError("RECIPE", "none given", "name a recipe file, or a policy's folder with --policy")
