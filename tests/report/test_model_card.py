@@ -71,7 +71,7 @@ A policy for tasks of the text world pantry, trained by behavior cloning with st
 | backbone | a Llama trained from scratch |
 | parameters | 450,000 |
 | demonstrations | 320 on the split train |
-| validation episodes | 16 of these |
+| validation episodes | 16 |
 | training decisions | 12,345 |
 | training | behavior cloning |
 | updates | 152 |
@@ -115,8 +115,8 @@ Scores out of 100 with 95% bootstrap intervals; n is the number of episodes.
 Replace FOLDER by this folder. step-hrl plays one episode, or evaluates the policy on a split:
 
 ```sh
-step-hrl play FOLDER/recipe.yaml --policy FOLDER
-step-hrl eval FOLDER/recipe.yaml --policy FOLDER
+step-hrl play --policy FOLDER
+step-hrl eval --policy FOLDER
 ```
 
 Load it with transformers:
@@ -174,9 +174,10 @@ def test_stage_2_with_adapters_on_a_model_of_the_hub() -> None:
         "| parameters | 9,000 (adapters) |",
         "| collected episodes | 80 on the split train |",
         "| training | offline RL (round 2), from the policy of round 1 |",
-        "| padded tokens | 9,000 |",
+        "| training tokens | 9,000 |",
         "| wall time | 60 s |",
         "| checkpoint | checkpoint-20, the best on dev |",
+        'tokenizer = AutoTokenizer.from_pretrained("a/b-135M")',
         "- It was trained only on the tasks above.",
         "- Its checkpoint was selected on dev, so its score on that split is biased upward.",
     ):

@@ -33,7 +33,7 @@ class Training:
 
     ``stage`` counts the rounds of stage 2 from 1; 0 is stage 1. ``demonstrations``, ``collected`` and ``validation``
     count episodes. ``decisions`` is the number of training transitions; ``examples`` has one of each role. ``tokens``
-    is the budget of padded tokens, if there is one; ``base_model`` is the backbone's hub id, if it has one.
+    is the budget of tokens, shared ones once, if there is one; ``base_model`` is the backbone's hub id, if it has one.
     """
 
     recipe: str
@@ -137,11 +137,11 @@ def _facts(training: Training, outcome: Outcome) -> list[list[str]]:
         "collected episodes": f"{training.collected} on the split {training.collected_split}"
         if training.collected
         else None,
-        "validation episodes": f"{training.validation} of these" if training.validation else None,
+        "validation episodes": _number(training.validation or None),
         "training decisions": _number(training.decisions),
         "training": f"{_stage(training)}{_before(training)}",
         "updates": _number(outcome.updates),
-        "padded tokens": _number(training.tokens),
+        "training tokens": _number(training.tokens),
         "wall time": _time(outcome.seconds),
         "checkpoint": f"{outcome.chosen}, the best on {outcome.chosen_on}" if outcome.chosen else None,
     }
@@ -169,12 +169,13 @@ def _versions(training: Training, scored: Mapping[str, Scored]) -> str:
 
 def _use(training: Training) -> str:
     adapter = " (peft loads the adapters onto the base model)" if training.adapter else ""
+    tokenizer = training.base_model if training.adapter and training.base_model else "FOLDER"
     return f"""\
 Replace FOLDER by this folder. step-hrl plays one episode, or evaluates the policy on a split:
 
 ```sh
-step-hrl play FOLDER/recipe.yaml --policy FOLDER
-step-hrl eval FOLDER/recipe.yaml --policy FOLDER
+step-hrl play --policy FOLDER
+step-hrl eval --policy FOLDER
 ```
 
 Load it with transformers{adapter}:
@@ -183,7 +184,7 @@ Load it with transformers{adapter}:
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("{tokenizer}")
 ```"""
 
 
