@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from step_hrl.config import RoleWeights
+from step_hrl.data.transitions import trust_policy
 from step_hrl.models import backbone as backbones
 from step_hrl.models.collate import TransitionTokens, batches_of, collate, size_of, tokenize, words
 from step_hrl.pipeline import Pipeline
@@ -53,7 +54,9 @@ def main() -> None:
 def cloned(pipeline: Pipeline) -> list[Transition]:
     """The decisions that stage 1 clones, or would."""
     episodes = solved(pipeline.demonstrations.load())
-    decisions = [decision for episode in episodes for decision in pipeline.context.agent.transitions(episode)]
+    decisions = [
+        decision for episode in episodes for decision in pipeline.context.agent.transitions(episode, trust_policy)
+    ]
     return [decision for decision in decisions if decision.clone_mask]
 
 
