@@ -69,6 +69,8 @@ def measure(backbone: Backbone, ways, tokens: int) -> dict[str, tuple[float, flo
             with backbone.autocast("auto"):
                 value = loss(backbone, chosen)
             value.backward()
+            if backbone.device.type == "cuda":
+                torch.cuda.synchronize()  # until then, the work is only queued
             seconds = time.perf_counter() - start
             if update > 1:  # the first ones compile kernels
                 totals[name] += torch.tensor([sum(map(len, chosen)), sum(map(size_of, chosen)), seconds])

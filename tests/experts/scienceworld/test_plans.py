@@ -25,6 +25,8 @@ FOIL = (
     "kitchen. First, focus on the aluminum foil. If it is electrically conductive, place it in the red box. If it is "
     "electrically nonconductive, place it in the green box."
 )
+WORKSHOP = "workshop: table [tin cup [lead]]"
+HALLWAY = "hallway: painting"
 LIFE = "Your task is to find the animal with the longest life span, then the shortest life span."
 NUTS = (
     "Your task is to use chemistry to create the substance 'salt water'. A recipe and some of the ingredients might be "
@@ -135,6 +137,26 @@ RENEWABLE = "Your task is to turn on the red light bulb by powering it using a r
             "put the chocolate in the glass cup",
         ),
         ("Your task is to melt lead. First", (), "None", "kitchen: chair", "", "go to the workshop"),
+        ("Your task is to melt lead. First", (), "None", WORKSHOP, "", "find the lead and focus on it"),
+        ("Your task is to melt soap. First", (), "None", "kitchen: soap", "", "find the soap and focus on it"),
+        ("Your task is to melt butter. First", (), "None", WORKSHOP, "", "go to the kitchen"),
+        ("Your task is to melt butter. First", ("go to the workshop",), "None", HALLWAY, "", "go to the kitchen"),
+        (
+            "Your task is to melt butter. First",
+            ("go to the workshop", "go to the kitchen"),
+            "None",
+            "kitchen: fridge closed",
+            "",
+            "find the butter and focus on it",
+        ),
+        (
+            "Your task is to melt butter. First",  # from the workshop
+            ("go to the kitchen",),
+            "None",
+            "kitchen: fridge closed",
+            "",
+            "find the butter and focus on it",
+        ),
         (
             MELTING,
             ("focus on the thermometer and pick it up",),

@@ -17,9 +17,6 @@ from step_hrl.prompts.low_level import Decision
 
 TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state of matter of) (?P<substance>[a-z ]+)\.")
 
-_NOT_EDIBLE = re.compile(r"rubber|lead|tin|mercury|gallium|caesium")
-"""Substances in the workshop; all others are in the kitchen."""
-
 VESSEL = "glass cup"
 """An empty vessel on the kitchen table."""
 
@@ -29,11 +26,8 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     substance, goal = task["substance"], task["goal"]
     if substance == "water" and (fetch := fetch_water(now)):
         return fetch
-    focused = now.last("find", "focus") is not None
-    if not focused and (towards := now.go("workshop" if _NOT_EDIBLE.fullmatch(substance) else "kitchen")):
-        return towards
-    if not focused:
-        return say("focus" if substance == "water" else "find", thing=substance)
+    if now.last("find", "focus") is None:
+        return _look_for(now, substance)
     item = find(now.scene, substance)
     if item is None:
         return None
@@ -46,6 +40,23 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     if goal == "boil" or solid:
         return say("heat", thing=substance, change="boils" if goal == "boil" else "melts")
     return say("cool", thing=substance, change="freezes")
+
+
+def _look_for(now: Situation, substance: str) -> str:
+    """The next subtask until the substance is focused on.
+
+    It is in the workshop or in the kitchen, and the task does not say where. The expert looks for it, as a policy has
+    to: first in the workshop, where everything lies in sight.
+    """
+    if substance == "water":
+        return now.go("kitchen") or say("focus", thing=substance)
+    if find(now.scene, substance) is None:
+        to_workshop, to_kitchen = (say("go", room=room) for room in ("workshop", "kitchen"))
+        if not now.did(to_workshop) and not now.did(to_kitchen) and now.scene.room != "workshop":
+            return to_workshop
+        if now.scene.room != "kitchen":
+            return to_kitchen
+    return say("find", thing=substance)
 
 
 def find(scene: Scene, substance: str) -> Thing | None:
