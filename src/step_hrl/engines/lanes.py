@@ -1,4 +1,4 @@
-"""A lane: rows that one thread decodes together, with continuous batching. Lanes share a model and its known prefixes."""
+"""A lane: rows that one thread decodes together, with continuous batching. Lanes share a model and known prefixes."""
 # ruff: noqa: F722  (jaxtyping writes shapes as strings)
 
 from __future__ import annotations
