@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from step_hrl.experts.scienceworld.facts import Facts
+from step_hrl.experts.scienceworld import subtasks
+from step_hrl.experts.scienceworld.facts import MISSING, Facts
 from step_hrl.experts.scienceworld.knowledge import is_substance, is_vessel, phase
 from step_hrl.experts.scienceworld.screen import Scene, Thing
 from step_hrl.experts.scienceworld.situation import Situation
@@ -19,6 +20,8 @@ TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state o
 
 VESSEL = "glass cup"
 """An empty vessel on the kitchen table."""
+PLACES = ("workshop", "kitchen")
+"""Where substances other than water are."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
@@ -26,7 +29,7 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     substance, goal = task["substance"], task["goal"]
     if substance == "water" and (fetch := fetch_water(now)):
         return fetch
-    if now.last("find", "focus") is None:
+    if not _is_focused(now):
         return _look_for(now, substance)
     item = find(now.scene, substance)
     if item is None:
@@ -42,21 +45,29 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
     return say("cool", thing=substance, change="freezes")
 
 
+def _is_focused(now: Situation) -> bool:
+    """Whether the substance was found: a search that is followed by a walk was given up."""
+    kinds = [subtasks.read(text).kind for text in now.completed]
+    searches = [index for index, kind in enumerate(kinds) if kind in ("find", "focus")]
+    return bool(searches) and kinds[searches[-1] + 1 :][:1] != ["go"]
+
+
 def _look_for(now: Situation, substance: str) -> str:
     """The next subtask until the substance is focused on.
 
-    It is in the workshop or in the kitchen, and the task does not say where. The expert looks for it, as a policy has
-    to: first in the workshop, where everything lies in sight.
+    It is in the workshop or in the kitchen, and the task does not say where. The expert searches both, as a policy has
+    to: first the workshop, where everything lies in sight.
     """
     if substance == "water":
         return now.go("kitchen") or say("focus", thing=substance)
-    if find(now.scene, substance) is None:
-        to_workshop, to_kitchen = (say("go", room=room) for room in ("workshop", "kitchen"))
-        if not now.did(to_workshop) and not now.did(to_kitchen) and now.scene.room != "workshop":
-            return to_workshop
-        if now.scene.room != "kitchen":
-            return to_kitchen
-    return say("find", thing=substance)
+    search, to_workshop, to_kitchen = say("find", thing=substance), *(say("go", room=room) for room in PLACES)
+    if find(now.scene, substance) is not None:
+        return search
+    if now.scene.room == "workshop":
+        return to_kitchen if now.facts.get(MISSING) == substance else search
+    if now.did(to_workshop) or now.did(to_kitchen):
+        return now.go("kitchen") or search
+    return to_workshop
 
 
 def find(scene: Scene, substance: str) -> Thing | None:
