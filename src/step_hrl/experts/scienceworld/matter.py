@@ -20,8 +20,6 @@ TASK = re.compile(r"Your task is to (?P<goal>boil|melt|freeze|change the state o
 
 VESSEL = "glass cup"
 """An empty vessel on the kitchen table."""
-PLACES = ("workshop", "kitchen")
-"""Where substances other than water are."""
 
 
 def plan(now: Situation, task: re.Match[str]) -> str | None:
@@ -46,7 +44,7 @@ def plan(now: Situation, task: re.Match[str]) -> str | None:
 
 
 def _is_focused(now: Situation) -> bool:
-    """Whether the substance was found: a search that is followed by a walk was given up."""
+    """Whether the substance was found. Only a search that was given up is followed by a walk."""
     kinds = [subtasks.read(text).kind for text in now.completed]
     searches = [index for index, kind in enumerate(kinds) if kind in ("find", "focus")]
     return bool(searches) and kinds[searches[-1] + 1 :][:1] != ["go"]
@@ -60,7 +58,8 @@ def _look_for(now: Situation, substance: str) -> str:
     """
     if substance == "water":
         return now.go("kitchen") or say("focus", thing=substance)
-    search, to_workshop, to_kitchen = say("find", thing=substance), *(say("go", room=room) for room in PLACES)
+    search = say("find", thing=substance)
+    to_workshop, to_kitchen = (say("go", room=room) for room in ("workshop", "kitchen"))
     if find(now.scene, substance) is not None:
         return search
     if now.scene.room == "workshop":
